@@ -1,0 +1,245 @@
+"""``render-bench``: how fast an asset draws here, and how good it is where that is known.
+
+It writes the keys of ``results.json`` (render-train's). Times are measured over the held-out cameras. Scores
+are those that render-train left in the run folder or in the asset, as long as the resolution is theirs; with
+``--scene`` they are taken anew. This package does not know how scenes are read: whoever does offers a
+function under the entry point group ``inshader.truth``::
+
+    def truth(scene: str, asset_scene: Mapping) -> Sequence[tuple[colour (h, w, 3), coverage (h, w) | None]]
+
+which gives the held-out pictures in the order of the asset's held-out cameras, as display colours in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from render import command
+from render.asset import BakedAsset, asset_path, read_asset
+from render.camera import Camera
+from render.context import create_context
+from render.errors import InshaderError
+from render.files import atomic_write
+from render.metrics import psnr, ssim
+from render.renderer import Renderer
+
+TRUTH = "inshader.truth"
+FRAMES = 50
+Image = NDArray[np.float32]
+Truth = Sequence[tuple[Image, Image | None]]
+# What render-train knows and a benchmark does not measure.
+KEPT = (
+    "scene",
+    "family",
+    "device",
+    "kernels",
+    "steps",
+    "samples_per_pixel",
+    "background",
+    "masked",
+    "family_metrics",
+)
+SCORES = ("psnr", "ssim", "parity_db")
+
+
+def frame_times(
+    renderer: Renderer, cameras: Sequence[Camera], size: tuple[int, int] | None = None, frames: int = FRAMES
+) -> dict[str, Any]:
+    """Draw ``frames`` pictures from ``cameras`` in turn, after one that does not count.
+
+    Returns:
+        The keys ``fps``, ``ms``, ``timer``, ``gl``, ``evaluations_per_pixel`` of ``results.json``. A frame's
+        time is that of its passes by the GPU's clock, or by the wall's where the processor draws.
+    """
+    renderer.draw(cameras[0], size)
+    renderer.ctx.finish()
+    times, evaluations = [], []
+    for number in range(frames):
+        start = time.perf_counter()
+        frame = renderer.draw(cameras[number % len(cameras)], size)
+        renderer.ctx.finish()
+        wall = (time.perf_counter() - start) * 1e3
+        stats = frame.stats
+        times.append(wall if stats["timer"] == "wall" else sum(stats["ms"].values()))
+        evaluations.append(stats["evaluations_per_pixel"])
+    median = float(np.median(times))
+    info = renderer.ctx.info
+    return {
+        "fps": {"median": round(1e3 / median, 3)},
+        "ms": {"median": round(median, 4), "p95": round(float(np.percentile(times, 95)), 4)},
+        "timer": renderer.timer.kind,
+        "gl": {"renderer": str(info["GL_RENDERER"]), "version": str(info["GL_VERSION"])},
+        "evaluations_per_pixel": round(float(np.mean(evaluations)), 4),
+    }
+
+
+def score(renderer: Renderer, truth: Truth) -> dict[str, Any]:
+    """The keys ``psnr`` and ``ssim`` of ``results.json`` against the truth of the held-out views.
+
+    Raises:
+        InshaderError: the truth is not that of this asset's cameras.
+    """
+    cameras = renderer.asset.held_out
+    if len(truth) != len(cameras) or not cameras:
+        raise InshaderError(
+            f"the scene has {len(truth)} held-out views, the asset {len(cameras)}: they must be the same"
+        )
+    per_view, foreground, alike = [], [], []
+    for camera, (colour, coverage) in zip(cameras, truth, strict=True):
+        h, w = colour.shape[:2]
+        picture = np.clip(renderer.draw(camera, (w, h)).images["colour"], 0, 1)
+        per_view.append(psnr(picture, colour))
+        foreground.append(
+            None if coverage is None else psnr(picture, colour, mask=coverage.reshape(h, w) > 0)
+        )
+        alike.append(ssim(picture, colour))
+    return {
+        "psnr": {
+            "baked": _mean(per_view),
+            "field": None,
+            "foreground": _mean(foreground),
+            "stages": {},
+            "per_view": [None if value is None else round(value, 4) for value in per_view],
+        },
+        "ssim": {"baked": _mean(alike)},
+        "parity_db": None,
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return round(float(np.mean(found)), 4) if found else None
+
+
+def read_truth(scene: str, asset: BakedAsset) -> Truth:
+    """The held-out pictures, by whoever offers to read scenes.
+
+    Raises:
+        InshaderError: nobody does, or the scene cannot be read.
+    """
+    offers = list(importlib.metadata.entry_points(group=TRUTH))
+    if not offers:
+        raise InshaderError(
+            f"--scene {scene}: nothing installed reads scenes (no entry point {TRUTH}): install inshader"
+        )
+    read = offers[0].load()
+    return list(read(scene, asset.scene))
+
+
+def stored_results(argument: Path, asset: BakedAsset) -> dict[str, Any]:
+    """What render-train measured: ``results.json`` of the run folder, else what the asset itself holds."""
+    folder = argument if argument.is_dir() else argument.parent
+    try:
+        data = json.loads((folder / "results.json").read_text())
+    except (OSError, ValueError):
+        return dict(asset.results)
+    return data if isinstance(data, dict) else {}
+
+
+def size_argument(text: str) -> tuple[int, int]:
+    """``WxH`` as two numbers, for argparse."""
+    w, x, h = text.lower().partition("x")
+    if not (x and w.isdecimal() and h.isdecimal() and 1 <= int(w) <= 32768 and 1 <= int(h) <= 32768):
+        raise InshaderError(f"{text!r:.40} is not a size: expected WxH such as 800x600, each side 1 to 32768")
+    return int(w), int(h)
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 100_000):
+        raise InshaderError(f"{text!r:.40} is not a number of frames: expected 1 to 100000")
+    return int(text)
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    path = asset_path(arguments.asset)
+    ctx = create_context()  # first, so that its start is not counted
+    start = time.perf_counter()
+    asset = read_asset(path)
+    with Renderer(ctx, asset) as renderer:
+        cameras = list(asset.held_out) or [asset.camera]
+        size = arguments.size or (cameras[0].w, cameras[0].h)
+        renderer.draw(cameras[0], size).texture.read()
+        first = time.perf_counter() - start
+        stored = stored_results(arguments.asset, asset)
+        results: dict[str, Any] = {
+            "format": 1,
+            **{key: stored.get(key) for key in KEPT},
+            "family": asset.family,
+            "seconds": {**(stored.get("seconds") or {}), "first_frame": round(first, 3)},
+            "views": len(asset.held_out),
+            "resolution": list(size),
+            "precision": asset.precision,
+            "asset_bytes": path.stat().st_size,
+            **frame_times(renderer, cameras, size, arguments.frames),
+            **{key: stored.get(key) if stored.get("resolution") == list(size) else None for key in SCORES},
+        }
+        if arguments.scene is not None:
+            results |= score(renderer, read_truth(arguments.scene, asset))
+    ctx.release()
+    if arguments.json is not None:
+        atomic_write(arguments.json, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
+    Console(file=sys.stdout).print(_table(path, results))
+
+
+def _table(path: Path, results: dict[str, Any]) -> Table:
+    """What a person wants to see of the results."""
+    w, h = results["resolution"]
+    psnr_of = results["psnr"] or {}
+    rows = [
+        ("frame", f"{results['ms']['median']:.2f} ms median, {results['ms']['p95']:.2f} ms p95"),
+        (
+            "rate",
+            f"{results['fps']['median']:.1f} frames a second at {w}x{h}, by the {results['timer']} clock",
+        ),
+        ("first frame", f"{results['seconds']['first_frame']:.2f} s, reading and compiling included"),
+        ("evaluations", f"{results['evaluations_per_pixel']:.2f} a pixel"),
+        ("asset", f"{results['asset_bytes'] / 1e6:.2f} MB, {results['precision']}"),
+        ("OpenGL", f"{results['gl']['renderer']}, {results['gl']['version']}"),
+    ]
+    if psnr_of.get("baked") is not None:
+        on = f" on {results['background']}" if results.get("background") else ""
+        similarity = (results["ssim"] or {}).get("baked")
+        also = f", SSIM {similarity:.4f}" if similarity is not None else ""
+        rows.insert(
+            0, ("PSNR", f"{psnr_of['baked']:.2f} dB over {results['views']} held-out views{on}{also}")
+        )
+    table = Table("", f"{path}", title=f"{results.get('scene') or 'asset'}: {results['family']}")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = command.parser("render-bench", "Measures how fast an asset draws on this machine.")
+    arguments.add_argument(
+        "asset", type=Path, metavar="ASSET|DIR", help="an asset, or a folder made by render-train"
+    )
+    arguments.add_argument(
+        "--scene", metavar="FILE", help="score against the held-out pictures of this scene"
+    )
+    arguments.add_argument(
+        "--size", type=size_argument, metavar="WxH", help="of the pictures; default: the cameras' own"
+    )
+    arguments.add_argument(
+        "--frames", type=_count, default=FRAMES, metavar="N", help=f"to measure (default {FRAMES})"
+    )
+    arguments.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the figures there, with the keys of results.json"
+    )
+    return command.run(_bench, arguments.parse_args(argv))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

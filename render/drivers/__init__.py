@@ -1,0 +1,1 @@
+"""One module per way of drawing; an asset names its own. ``render/renderer.py`` says what a module offers."""

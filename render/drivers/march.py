@@ -1,0 +1,303 @@
+"""The ``march`` driver: radiance fields on a fixed lattice of samples, front to back, with an early stop.
+
+What an asset must hold for it (the family is free in how it fills them):
+
+=====================  ==================================================================================
+grid ``features``      over the box, u = (x - low) / (high - low)
+network ``decoder``    features -> y = [s, h]: raw density and activations
+network ``view``       unit direction -> 3 rows [bias, weights of h]: red, green, blue
+volume ``occupancy``   samples in unset cells are not evaluated
+``step_size``          between samples, world units
+``stop``               a ray ends after the sample that brings its transmittance below this
+``max_log_density``    sigma = exp(min(s, max_log_density))
+``deferred``           0: every sample is coloured and then composited; 1: y is composited and then coloured
+=====================  ==================================================================================
+
+The compute host runs two passes (find and list the rays that meet anything; march those), the fragment host
+one.
+``reference`` is the numpy twin of ``shaders/drivers/march.glsl`` and ``shaders/families/gaussian_rbf.glsl``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import moderngl
+import numpy as np
+from numpy.typing import NDArray
+
+from render.asset import BakedAsset
+from render.camera import Camera
+from render.errors import InshaderError
+from render.glsl import COMPUTE, FRAGMENT, Source, compose, compute_program, draw_program
+from render.parts import DeviceTables, Parts
+from render.timing import PassTimer
+
+MODES = ("colour", "depth", "normal", "cost")
+HOSTS = ("compute", "fragment")
+MAX_STEPS = 1 << 16
+REFERENCE_SAMPLES = 1 << 21  # lattice samples that the numpy twin holds at a time: about 60 MB
+Array = NDArray[np.float32]
+
+
+def check(asset: BakedAsset) -> None:
+    """Raise InshaderError unless the parts are there and fit each other."""
+    parts = Parts(asset, "compute")
+    grid, decoder, view = (
+        parts.grid("features").spec,
+        parts.network("decoder").spec,
+        parts.network("view").spec,
+    )
+    parts.volume("occupancy")
+    if grid.dimension != 3:
+        raise InshaderError(f"the grid features has {grid.dimension} dimensions, march wants 3")
+    for name, spec, width in (("decoder", decoder, grid.output_width), ("view", view, 3)):
+        if spec.count != 1 or len(spec.inputs) != 1 or spec.inputs[0].width != width:
+            raise InshaderError(f"the network {name} must be a single one with one input of width {width}")
+    if view.output_width != 3 * decoder.output_width:
+        raise InshaderError(
+            f"the network view gives {view.output_width} values, "
+            f"the decoder's {decoder.output_width} want three times that"
+        )
+    diagonal = float(np.linalg.norm(asset.bounds[1].astype(np.float64) - asset.bounds[0]))
+    ranges = {
+        "step_size": (diagonal / MAX_STEPS, diagonal),
+        "stop": (0, 1),
+        "max_log_density": (-80, 80),
+        "deferred": (0, 1),
+    }
+    for name, (low, high) in ranges.items():
+        if not low <= parts.number(name) <= high:
+            raise InshaderError(
+                f"the constant {name} is {parts.number(name)!r}, expected {low:g} to {high:g}"
+            )
+
+
+class Passes:
+    """The programs, tables and targets of one asset in one context."""
+
+    def __init__(self, ctx: moderngl.Context, asset: BakedAsset, host: str, modes: Mapping[str, int]) -> None:
+        self.ctx, self.asset, self.host = ctx, asset, host
+        self.parts = Parts(asset, host)
+        self.defines = {f"MODE_{name.upper()}": number for name, number in modes.items()}
+        self.modes = modes
+        self.programs: dict[str, Any] = {}
+        self.targets: list[moderngl.Texture] = []
+        self.framebuffer: moderngl.Framebuffer | None = None
+        self.list: moderngl.Buffer | None = None
+        self.vertices: dict[str, moderngl.VertexArray] = {}
+        self._program("colour")
+        if host == "compute":
+            self.programs["enter"] = compute_program(ctx, self._compose("march_enter.comp"))
+        self.tables = DeviceTables(ctx, self.parts)
+
+    def _compose(self, name: str, normals: bool = False) -> Source:
+        return compose(
+            f"drivers/{name}",
+            version=COMPUTE if self.host == "compute" else FRAGMENT,
+            family=self.asset.family,
+            expand=self.parts.expand,
+            defines={**self.defines, "NORMALS": int(normals)},
+        )
+
+    def _program(self, mode: str) -> Any:
+        """The program of a mode. Normals have one of their own, compiled when first wanted: software
+        rasterisers run both sides of a branch, so the other modes would pay for the Jacobian too."""
+        name = "normal" if mode == "normal" else "march"
+        if name not in self.programs:
+            if self.host == "compute":
+                self.programs[name] = compute_program(self.ctx, self._compose("march.comp", name == "normal"))
+            else:
+                vertex = compose("common/screen.vert", version=FRAGMENT)
+                program = draw_program(self.ctx, vertex, self._compose("march.frag", name == "normal"))
+                self.programs[name] = program
+                self.vertices[name] = self.ctx.vertex_array(program, [])
+        return self.programs[name]
+
+    def draw(self, camera: Camera, mode: str, timer: PassTimer) -> tuple[moderngl.Texture, moderngl.Texture]:
+        """The picture (r, g, b, coverage) and the evaluations per pixel, row 0 at the top."""
+        program = self._program(mode)
+        self._resize((camera.w, camera.h))
+        self.tables.bind([program])
+        background = np.asarray(self.asset.background, np.float32)
+        uniforms = {
+            "u_world_from_camera": camera.world_from_camera[:3, :3].T.astype("f4").tobytes(),
+            "u_position": camera.position.astype("f4").tobytes(),
+            "u_focal": np.array([camera.fl_x, camera.fl_y], "f4").tobytes(),
+            "u_centre": np.array([camera.cx, camera.cy], "f4").tobytes(),
+            "u_background": background.tobytes(),
+            "u_mode": np.int32(self.modes[mode]).tobytes(),
+            "u_nothing": np.append(background * (mode == "colour"), np.float32(0)).tobytes(),
+        }
+        for one in self.programs.values():
+            for name, value in uniforms.items():
+                if name in one:
+                    one[name].write(value)
+        if self.host == "compute":
+            self._draw_compute(program, camera, timer)
+        else:
+            self._draw_fragment(self.vertices["normal" if mode == "normal" else "march"], timer)
+        return self.targets[0], self.targets[1]
+
+    def _draw_compute(self, program: moderngl.ComputeShader, camera: Camera, timer: PassTimer) -> None:
+        assert self.list is not None
+        self.list.write(np.array([0, 1, 1, 0], np.uint32).tobytes())
+        self.list.bind_to_storage_buffer(0)
+        for unit, target in enumerate(self.targets):
+            target.bind_to_image(unit, read=False, write=True)
+        with timer.measure("enter"):
+            self.programs["enter"].run(-(-camera.w // 8), -(-camera.h // 8))
+        self.ctx.memory_barrier(moderngl.SHADER_STORAGE_BARRIER_BIT | moderngl.COMMAND_BARRIER_BIT)
+        with timer.measure("march"):
+            program.run_indirect(self.list)
+        self.ctx.memory_barrier()
+
+    def _draw_fragment(self, vertices: moderngl.VertexArray, timer: PassTimer) -> None:
+        assert self.framebuffer is not None
+        with self.ctx.scope(self.framebuffer, enable_only=moderngl.NOTHING), timer.measure("march"):
+            self.framebuffer.viewport = (0, 0, *self.framebuffer.size)
+            vertices.render(moderngl.TRIANGLES, vertices=3)
+
+    def _resize(self, size: tuple[int, int]) -> None:
+        if self.targets and self.targets[0].size == size:
+            return
+        self._release_targets()
+        self.targets = [self.ctx.texture(size, count, dtype="f4") for count in (4, 1)]
+        for target in self.targets:
+            target.filter = (moderngl.NEAREST, moderngl.NEAREST)
+        if self.host == "compute":
+            self.list = self.ctx.buffer(reserve=16 + 8 * size[0] * size[1])
+        else:
+            self.framebuffer = self.ctx.framebuffer(self.targets)
+
+    def _release_targets(self) -> None:
+        for item in (self.framebuffer, self.list, *self.targets):
+            if item is not None:
+                item.release()
+        self.framebuffer, self.list, self.targets = None, None, []
+
+    def release(self) -> None:
+        self._release_targets()
+        self.tables.release()
+        for item in (*self.vertices.values(), *self.programs.values()):
+            item.release()
+
+
+def reference(asset: BakedAsset, camera: Camera, mode: str) -> tuple[Array, Array]:
+    """The numpy twin: picture (h, w, 4), its last channel the coverage, and evaluations (h, w)."""
+    origins, directions = camera.rays()
+    rays_o, rays_d = origins.reshape(-1, 3), directions.reshape(-1, 3)
+    picture = np.zeros((len(rays_d), 4), np.float32)
+    cost = np.zeros(len(rays_d), np.float32)
+    field = Field(asset)
+    longest = int(np.linalg.norm(asset.bounds[1] - asset.bounds[0]) / field.step_size) + 2
+    chunk = max(1, REFERENCE_SAMPLES // longest)
+    for start in range(0, len(rays_d), chunk):
+        part = slice(start, start + chunk)
+        picture[part], cost[part] = _march(field, rays_o[part], rays_d[part], mode)
+    return picture.reshape(camera.h, camera.w, 4), cost.reshape(camera.h, camera.w)
+
+
+class Field:
+    """The numpy twin of ``shaders/families/gaussian_rbf.glsl``, and the asset's numbers in float32."""
+
+    def __init__(self, asset: BakedAsset) -> None:
+        parts = Parts(asset, "compute")
+        self.grid, self.decoder, self.view = (
+            parts.grid("features"),
+            parts.network("decoder"),
+            parts.network("view"),
+        )
+        self.occupancy = parts.volume("occupancy")
+        self.low, self.size = asset.bounds[0], asset.bounds[1] - asset.bounds[0]
+        self.background = np.asarray(asset.background, np.float32)
+        self.step_size, self.stop, self.max_log_density = (
+            np.float32(parts.number(name)) for name in ("step_size", "stop", "max_log_density")
+        )
+        self.deferred = parts.number("deferred") == 1
+
+    def evaluate(self, u: Array) -> Array:
+        """Values y (n, 1 + h) at u (n, 3)."""
+        features = self.grid.spec.evaluate(self.grid.table, u)
+        return self.decoder.spec.evaluate(self.decoder.parameters, features).astype(np.float32)
+
+    def density(self, y: Array) -> Array:
+        """sigma (n,), per world unit."""
+        return np.asarray(np.exp(np.minimum(y[..., 0], self.max_log_density)), np.float32)
+
+    def head(self, rays_d: Array) -> Array:
+        """Rows (n, 3, 1 + h) for the colours of rays (n, 3)."""
+        rows = self.view.spec.evaluate(self.view.parameters, rays_d).astype(np.float32)
+        return rows.reshape(len(rays_d), 3, -1)
+
+    def colour(self, head: Array, y: Array) -> Array:
+        """Display colours (n, 3); the place of the density in y is the bias's."""
+        z = head[..., 0] + (head[..., 1:] * y[..., None, 1:]).sum(-1)
+        return np.asarray(0.5 * np.tanh(0.5 * z) + 0.5, np.float32)
+
+    def density_gradient(self, u: Array) -> Array:
+        """d sigma / d u (n, 3)."""
+        features, by_u = self.grid.spec.jacobian(self.grid.table, u)  # (n, f), (n, f, 3)
+        y, by_features = self.decoder.spec.jacobian(self.decoder.parameters, features)
+        slope = np.einsum("nf,nfu->nu", by_features[:, 0], by_u)
+        steep = self.density(y) * (y[:, 0] < self.max_log_density)
+        return np.asarray(slope * steep[:, None], np.float32)
+
+
+def _lattice(field: Field, rays_o: Array, rays_d: Array) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
+    """t of sample 0 (n,), u of sample 0 and its step (n, 3), and which samples count (n, samples)."""
+    inverse = 1 / np.where(np.abs(rays_d) < 1e-12, np.float32(1e-12), rays_d)
+    a, b = (field.low - rays_o) * inverse, (field.low + field.size - rays_o) * inverse
+    t0 = np.maximum(np.minimum(a, b).max(-1), 0)
+    t = t0 + np.float32(0.5) * field.step_size
+    n = np.ceil((np.maximum(a, b).min(-1) - t) / field.step_size)
+    u = (rays_o + t[:, None] * rays_d - field.low) / field.size
+    du = field.step_size * rays_d / field.size
+    k = np.arange(max(0, int(n.max(initial=0))), dtype=np.float32)
+    x = np.clip(u[:, None] + k[:, None] * du[:, None], 0, 1)  # (n, samples, 3)
+    shape = np.array(field.occupancy.shape)
+    cell = np.minimum((x * shape.astype(np.float32)).astype(np.int32), shape - 1)
+    counts = field.occupancy[tuple(np.moveaxis(cell, -1, 0))] & (k < n[:, None])
+    return t, u, du, counts
+
+
+def _march(field: Field, rays_o: Array, rays_d: Array, mode: str) -> tuple[Array, Array]:
+    """Pictures (n, 4) and evaluations (n,) of rays, sample by sample over all of them."""
+    t, u, du, counts = _lattice(field, rays_o, rays_d)
+    order = np.argsort(~counts, axis=1, kind="stable")  # (n, samples): those that count first
+    totals = counts.sum(1)
+    head = field.head(rays_d)
+    composite = np.zeros((len(t), head.shape[-1]), np.float32)
+    rgb, normal = np.zeros((2, len(t), 3), np.float32)
+    transmittance = np.ones(len(t), np.float32)
+    coverage, depth, cost = np.zeros((3, len(t)), np.float32)
+    for step in range(totals.max(initial=0)):
+        alive = np.nonzero((step < totals) & ~((transmittance < field.stop) & (cost > 0)))[0]
+        if not len(alive):
+            break
+        k = order[alive, step].astype(np.float32)
+        x = np.clip(u[alive] + k[:, None] * du[alive], 0, 1)
+        y = field.evaluate(x)
+        kept = np.exp(-field.density(y) * field.step_size)
+        w = transmittance[alive] * (1 - kept)
+        if field.deferred:
+            composite[alive] += w[:, None] * y
+        else:
+            rgb[alive] += w[:, None] * field.colour(head[alive], y)
+        if mode == "normal":
+            normal[alive] -= w[:, None] * field.density_gradient(x) / field.size
+        coverage[alive] += w
+        depth[alive] += w * (t[alive] + k * field.step_size)
+        transmittance[alive] *= kept
+        cost[alive] += 1
+    per_coverage = np.divide(1, coverage, out=np.zeros_like(coverage), where=coverage > 0)
+    if field.deferred:
+        rgb = coverage[:, None] * field.colour(head, composite * per_coverage[:, None])
+    if mode == "colour":
+        picture = rgb + transmittance[:, None] * field.background
+    elif mode == "normal":
+        picture = normal / np.sqrt(np.maximum((normal**2).sum(-1, keepdims=True), 1e-30))
+    else:
+        picture = np.repeat((depth * per_coverage if mode == "depth" else cost)[:, None], 3, 1)
+    return np.concatenate([picture, coverage[:, None]], -1).astype(np.float32), cost

@@ -1,0 +1,165 @@
+"""``render-export``: an asset as a picture, or as one shader file that needs nothing of ours.
+
+The ``.glsl`` file is a GLSL 3.30 fragment shader: networks as literals, tables as base64 blocks in comments
+at its end. Its first comment tells the uniforms and the tables, one a line, so a loader is a few lines of any
+language.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+
+from render import command, reference
+from render.asset import BakedAsset, asset_path, read_asset
+from render.bench import size_argument
+from render.camera import Camera
+from render.context import create_context
+from render.errors import InshaderError
+from render.files import atomic_write, replacing
+from render.glsl import FRAGMENT, compose
+from render.parts import Parts, texture_rows
+from render.renderer import MODES, Renderer, driver_of
+
+_HEADER = """\
+// A neural field in one fragment shader (GLSL 3.30 core), exported by Inshader.
+//
+// Draw it over the whole viewport, one fragment a pixel. Output 0 is the colour in display sRGB, its alpha
+// the coverage; output 1 the number of network evaluations, which may be left unconnected. Lines below that
+// begin with "uniform" give type, name and the values of the view it was exported with. The camera looks
+// along -z of u_world_from_camera, whose columns are its right, up and back axes in the world. For a picture
+// of w x h pixels with focal length f, principal point (cx, cy) from the top left: u_focal = (f, -f),
+// u_centre = (cx, h - cy), because gl_FragCoord counts rows from the bottom.
+//
+{uniforms}
+//
+// Lines that begin with "table" give name, format and size of the textures to bind to the samplers, without
+// filtering. Their data stand at the end of this file, in a comment that begins with "data" and the name:
+// base64 of little-endian 32-bit words, row by row. Strip those comments before compiling if that is slow.
+//
+{tables}
+"""
+
+
+def glsl_text(asset: BakedAsset, camera: Camera) -> str:
+    """The asset as one self-contained fragment shader; ``camera`` gives the values its comment shows.
+
+    Raises:
+        InshaderError: the asset cannot be drawn, or only by compute shaders.
+    """
+    driver = driver_of(asset)
+    if "fragment" not in driver.HOSTS:
+        raise InshaderError(f"the driver {asset.driver} has no fragment host, so there is no .glsl of it")
+    parts = Parts(asset, "fragment")
+    defines = {**{f"MODE_{name.upper()}": number for name, number in MODES.items()}, "NORMALS": 0}
+    source = compose(
+        f"drivers/{asset.driver}.frag",
+        version=FRAGMENT,
+        family=asset.family,
+        expand=parts.expand,
+        defines=defines,
+    )
+    version, *code = [line for line in source.text.splitlines() if not line.startswith("#line ")]
+    values: dict[tuple[str, str], Any] = {
+        ("mat3", "u_world_from_camera"): camera.world_from_camera[:3, :3].T.ravel(),
+        ("vec3", "u_position"): camera.position,
+        ("vec2", "u_focal"): [camera.fl_x, -camera.fl_y],
+        ("vec2", "u_centre"): [camera.cx, camera.h - camera.cy],
+        ("vec3", "u_background"): asset.background,
+        ("int", "u_mode"): [MODES["colour"]],
+    }
+    uniforms = [
+        f"// uniform {kind} {name} {' '.join(f'{float(v):.9g}' for v in np.ravel(numbers))}"
+        for (kind, name), numbers in values.items()
+    ]
+    tables, data = [], []
+    for name, words in parts.tables.items():
+        rows = texture_rows(words)
+        tables.append(f"// table {name}_table r32ui {rows.shape[1]}x{rows.shape[0]}")
+        text = base64.b64encode(rows.astype("<u4").tobytes()).decode()
+        lines = [text[start : start + 120] for start in range(0, len(text), 120)]
+        data.append("\n".join([f"/* data {name}_table", *lines, "*/"]))
+    header = _HEADER.format(uniforms="\n".join(uniforms), tables="\n".join(tables))
+    return "\n".join([version, header, *code, *data]) + "\n"
+
+
+def _png(asset: BakedAsset, camera: Camera, path: Path) -> None:
+    try:
+        ctx = create_context()
+    except InshaderError as error:
+        print(f"render-export: drawn without OpenGL, slowly: {error}", file=sys.stderr)
+        picture = reference.draw(asset, camera)["colour"]
+    else:
+        with Renderer(ctx, asset) as renderer:
+            picture = renderer.draw(camera).images["colour"]
+        ctx.release()
+    with replacing(path) as temporary:
+        iio.imwrite(temporary, np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8), extension=".png")
+
+
+def _glsl(asset: BakedAsset, camera: Camera, path: Path) -> None:
+    atomic_write(path, glsl_text(asset, camera).encode())
+
+
+WRITERS: Mapping[str, Callable[[BakedAsset, Camera, Path], None]] = {".png": _png, ".glsl": _glsl}
+
+
+def read_camera(path: Path) -> Camera:
+    """The camera in a JSON file, the first one of a path of them.
+
+    Raises:
+        InshaderError: the file cannot be read or holds no camera.
+    """
+    try:
+        data = json.loads(path.read_text())
+    except OSError as error:
+        raise InshaderError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InshaderError(f"{path}: not JSON: {error}") from error
+    try:
+        return Camera.from_json(data[0] if isinstance(data, list) and data else data)
+    except InshaderError as error:
+        raise InshaderError(f"{path}: {error}") from error
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    target: Path = arguments.to
+    write = WRITERS.get(target.suffix.lower())
+    if write is None:
+        raise InshaderError(
+            f"--to {target}: {target.suffix or 'no suffix'} is not supported, use {' or '.join(WRITERS)}"
+        )
+    asset = read_asset(asset_path(arguments.asset))
+    camera = asset.camera if arguments.camera is None else read_camera(arguments.camera)
+    if arguments.size is not None:
+        camera = camera.resized(*arguments.size)
+    write(asset, camera, target)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = command.parser("render-export", "Writes an asset as a picture or as a self-contained shader.")
+    arguments.add_argument(
+        "asset", type=Path, metavar="ASSET|DIR", help="an asset, or a folder made by render-train"
+    )
+    arguments.add_argument(
+        "--to", type=Path, required=True, metavar="FILE", help=f"its suffix tells what: {' '.join(WRITERS)}"
+    )
+    arguments.add_argument(
+        "--camera", type=Path, metavar="FILE", help="a camera as JSON; default: the asset's own"
+    )
+    arguments.add_argument(
+        "--size", type=size_argument, metavar="WxH", help="of the picture; default: the camera's own"
+    )
+    return command.run(_export, arguments.parse_args(argv))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

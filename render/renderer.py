@@ -1,0 +1,174 @@
+"""Renderer: draws an asset through OpenGL. Viewer, benchmark and tests use nothing deeper.
+
+    with Renderer(create_context(), read_asset(path)) as renderer:
+        frame = renderer.draw(camera, (800, 800))
+        frame.images["colour"]                      # (800, 800, 3) float32
+
+A *driver* is a module of ``render/drivers`` with ``MODES``, ``HOSTS``, ``check(asset)``, a class ``Passes``
+and the numpy twin ``reference(asset, camera, mode)``; the asset names it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import weakref
+from collections.abc import Mapping
+from functools import cached_property
+from types import ModuleType, TracebackType
+from typing import Any
+
+import moderngl
+import numpy as np
+from numpy.typing import NDArray
+
+from render import drivers
+from render.asset import BakedAsset
+from render.camera import Camera
+from render.errors import InshaderError
+from render.glsl import families
+from render.timing import PassTimer
+
+MODES = {"colour": 0, "depth": 1, "normal": 2, "cost": 3, "id": 4, "error": 5}
+CHANNELS = {"colour": 3, "depth": 1, "normal": 3, "cost": 1, "id": 1, "error": 3}
+Image = NDArray[np.float32]
+
+
+def driver_of(asset: BakedAsset) -> ModuleType:
+    """The driver module of an asset, which it is checked against.
+
+    Raises:
+        InshaderError: the family or the driver is unknown, or the asset lacks a part that the driver wants.
+    """
+    known = sorted(module.name for module in pkgutil.iter_modules(drivers.__path__))
+    if asset.driver not in known:
+        raise InshaderError(f"the asset wants the driver {asset.driver!r:.40}, there are {', '.join(known)}")
+    if asset.family not in families():
+        raise InshaderError(
+            f"the asset is of the family {asset.family!r:.40}, there are {', '.join(families())}"
+        )
+    driver = importlib.import_module(f"{drivers.__name__}.{asset.driver}")
+    driver.check(asset)
+    return driver
+
+
+def check_mode(driver: ModuleType, mode: str) -> None:
+    """Raise InshaderError unless ``driver`` draws ``mode``."""
+    if mode not in driver.MODES:
+        name = driver.__name__.rpartition(".")[2]
+        raise InshaderError(f"the driver {name} has no mode {mode!r:.40}, it has {', '.join(driver.MODES)}")
+
+
+class Frame:
+    """One drawn picture, still on the GPU until asked for.
+
+    Attributes:
+        mode: what was drawn.
+        texture: RGBA32F of the renderer's, row 0 is the top row; a is the coverage. colour: display colour
+            over the background; depth: world units along the ray, 0 where nothing is; normal: unit vectors in
+            the world; cost: evaluated samples.
+
+    It belongs to the renderer's last ``draw``: read what you need before the next one.
+    """
+
+    def __init__(
+        self, renderer: Renderer, mode: str, texture: moderngl.Texture, cost: moderngl.Texture
+    ) -> None:
+        self.mode, self.texture = mode, texture
+        self._cost, self._renderer, self._number = cost, renderer, renderer.frames
+
+    def _read(self, texture: moderngl.Texture) -> Image:
+        if self._number != self._renderer.frames:
+            raise RuntimeError("this frame has been drawn over: read it before the renderer's next draw")
+        w, h = texture.size
+        return np.frombuffer(texture.read(), np.float32).reshape(h, w, texture.components)
+
+    @cached_property
+    def images(self) -> dict[str, Image]:
+        """``mode``: (h, w, channels), and ``coverage``: (h, w, 1), 1 - transmittance."""
+        picture = self._read(self.texture)
+        return {self.mode: picture[..., : CHANNELS[self.mode]], "coverage": picture[..., 3:]}
+
+    @cached_property
+    def stats(self) -> dict[str, Any]:
+        """``evaluations_per_pixel``, ``ms`` by pass, ``timer`` (``wall`` or ``gl``)."""
+        cost = self._read(self._cost)
+        timer = self._renderer.timer
+        return {"evaluations_per_pixel": float(cost.mean()), "ms": timer.milliseconds(), "timer": timer.kind}
+
+
+class Renderer:
+    """An asset in a context.
+
+    Args:
+        ctx: from ``create_context`` or ``current_context``; must be current whenever this is used.
+        asset: what to draw.
+        host: ``compute`` (OpenGL 4.3), ``fragment`` (3.3), or ``auto``: compute where there is one.
+
+    Raises:
+        InshaderError: the asset cannot be drawn, here or at all.
+    """
+
+    def __init__(self, ctx: moderngl.Context, asset: BakedAsset, host: str = "auto") -> None:
+        self.driver = driver_of(asset)
+        self.ctx, self.asset = ctx, asset
+        self.host = _host(ctx, host, self.driver.HOSTS)
+        self.timer = PassTimer(ctx)
+        self.frames = 0
+        self._passes = self.driver.Passes(ctx, asset, self.host, MODES)
+        self._finalizer = weakref.finalize(self, self._passes.release)
+        self._finalizer.atexit = False  # the context may be gone by then, and its objects with it
+
+    def draw(
+        self,
+        camera: Camera,
+        size: tuple[int, int] | None = None,
+        mode: str = "colour",
+        state: Mapping[str, Any] | None = None,
+    ) -> Frame:
+        """Draw what ``camera`` sees.
+
+        Args:
+            size: (w, h) of the picture; None: the camera's own.
+            mode: one of ``MODES`` that the driver has.
+            state: accumulation, time or deformation, for drivers that know them.
+
+        Raises:
+            InshaderError: the driver has no such mode, or the size is unusable.
+        """
+        check_mode(self.driver, mode)
+        if size is not None and tuple(size) != (camera.w, camera.h):
+            camera = camera.resized(*size)
+        limit = int(self.ctx.info["GL_MAX_TEXTURE_SIZE"])
+        if max(camera.w, camera.h) > limit:
+            raise InshaderError(
+                f"a picture of {camera.w}x{camera.h} is too large here, the longest side is {limit}"
+            )
+        self.frames += 1
+        picture, cost = self._passes.draw(camera, mode, self.timer)
+        return Frame(self, mode, picture, cost)
+
+    def release(self) -> None:
+        """Give all GL objects back; the renderer is of no use afterwards."""
+        self._finalizer()
+
+    def __enter__(self) -> Renderer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def _host(ctx: moderngl.Context, host: str, offered: tuple[str, ...]) -> str:
+    """The host to use, checked against the context."""
+    if host == "auto":
+        host = "compute" if ctx.version_code >= 430 and "compute" in offered else "fragment"
+    if host not in offered:
+        raise InshaderError(f"the host {host!r:.40} is not one of auto, {', '.join(offered)}")
+    if host == "compute" and ctx.version_code < 430:
+        raise InshaderError(
+            f"the compute host wants OpenGL 4.3, here is {ctx.version_code / 100:.1f}: use fragment"
+        )
+    return host

@@ -1,0 +1,74 @@
+"""What the readers of data sets return: everything in world units, pictures still as they were read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.camera import Camera
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Pictures and the cameras that took them, all of one size.
+
+    Attributes:
+        images: (n, h, w, c) uint8, uint16, or float32 for HDR; c = 3, or 4 with straight alpha.
+        cameras: one per picture, in world units.
+        names: one per picture, for messages and tables.
+    """
+
+    images: NDArray[np.generic]
+    cameras: tuple[Camera, ...]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+
+@dataclass(frozen=True, eq=False)
+class PosedImages:
+    """Posed pictures of a bounded scene, split into training and held-out views.
+
+    Attributes:
+        train, test: the split; ``test`` is what scores are computed on.
+        bounds: (2, 3) float32, corners of the scene box, centred, of half-diagonal 1.
+        background: (3,) float32, the colour in [0, 1] on which pictures with alpha are composited.
+        background_name: how the scene file named it ("white", "black", "0.2 0.3 0.4").
+        up: (3,) float32 unit vector.
+        world_from_source: (4, 4) float64 similarity from the data set's own frame.
+    """
+
+    train: Views
+    test: Views
+    bounds: NDArray[np.float32]
+    background: NDArray[np.float32]
+    background_name: str
+    up: NDArray[np.float32]
+    world_from_source: NDArray[np.float64]
+
+
+def composite(images: NDArray[np.generic], background: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pictures (..., 3 | 4) as read -> (..., 3) float32 display colours on ``background``."""
+    values = images.astype(np.float32) / _peak(images)
+    if images.shape[-1] == 3:
+        return values
+    rgb, alpha = values[..., :3], values[..., 3:]
+    blended: NDArray[np.float32] = rgb * alpha + (1 - alpha) * background
+    return blended
+
+
+def coverage(images: NDArray[np.generic]) -> NDArray[np.float32] | None:
+    """Alpha in [0, 1] of pictures (..., 4), None for pictures without alpha."""
+    if images.shape[-1] != 4:
+        return None
+    return images[..., 3].astype(np.float32) / _peak(images)
+
+
+def _peak(images: NDArray[np.generic]) -> np.float32:
+    """The value that stands for 1: pictures of whole numbers use their type's range."""
+    if np.issubdtype(images.dtype, np.integer):
+        return np.float32(np.iinfo(images.dtype.str).max)
+    return np.float32(1)

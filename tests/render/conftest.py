@@ -1,0 +1,128 @@
+"""Small assets whose pictures can be told beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from render.asset import BakedAsset, BakedGrid, BakedNetwork
+from render.camera import Camera, look_at
+from render.grid import GridSpec
+from render.network import Concat, Linear, NetworkSpec, Normalise, Slot, SquareConcat
+
+LOW, HIGH = np.float32([-0.8, -0.7, -0.9]), np.float32([0.8, 0.9, 0.7])
+RADIUS = 0.5
+
+
+def ball(precision: str = "float32", deferred: int = 0, sharpness: float = 60.0) -> BakedAsset:
+    """A ball of radius 0.5 about the origin, coloured by position, its red tinted by the view direction.
+
+    Level 0 of the grid holds [radius - |x|, x, y, z], level 1 (hashed) nothing.
+    """
+    spec = GridSpec(3, 2, 4, 16, 2.0, 13, precision)
+    level = spec.level_list[0]
+    axes = np.meshgrid(*[np.arange(level.resolution)] * 3, indexing="ij")
+    corners = np.stack([axis.ravel() for axis in reversed(axes)], -1)  # x fastest, as the table has it
+    x = LOW + (corners - 0.5) / level.scale * (HIGH - LOW)
+    table = np.zeros((spec.entries, 4), precision)
+    table[: len(x), 0] = RADIUS - np.linalg.norm(x, axis=-1)
+    table[: len(x), 1:] = x
+    decoder = NetworkSpec(
+        (Slot("features", 8),), (Linear(1), Concat(0)), precision=precision
+    )  # y = [s, 8 features]
+    view = NetworkSpec((Slot("direction", 3, "spherical_harmonics", 1),), (Linear(27),), precision=precision)
+    density = np.zeros((1, 1, 8))
+    density[0, 0, 0] = sharpness
+    rows = np.zeros((1, 3, 9, 4))
+    for channel in range(3):
+        rows[0, channel, 2 + channel, 0] = 14  # harmonic 0 is constant
+    rows[0, 0, 0, 2] = 1.5  # of red the bias, by d.z
+    return BakedAsset(
+        family="gaussian_rbf",
+        driver="march",
+        bounds=np.stack([LOW, HIGH]),
+        networks={
+            "decoder": BakedNetwork(
+                decoder, {"0.weight": density.astype(precision), "0.bias": np.full((1, 1), 3, precision)}
+            ),
+            "view": BakedNetwork(
+                view,
+                {
+                    "0.weight": rows.reshape(1, 27, 4).astype(precision),
+                    "0.bias": np.zeros((1, 27), precision),
+                },
+            ),
+        },
+        grids={"features": BakedGrid(spec, table)},
+        volumes={"occupancy": occupied_ball(24)},
+        constants={"step_size": 0.02, "stop": 0.005, "max_log_density": 6.0, "deferred": deferred},
+        background=np.float32([1, 0.9, 0.8]),
+        up=np.float32([0, 0, 1]),
+        world_from_source=np.eye(4),
+        camera=look_at([1.2, -1.6, 0.9], [0, 0, 0], [0, 0, 1], 96, 80, 0.7),
+        held_out=(look_at([-1.5, -1.0, 0.3], [0, 0, 0], [0, 0, 1], 96, 80, 0.7),),
+        scene={"name": "ball", "data": {"path": "nowhere"}},
+    )
+
+
+def occupied_ball(resolution: int) -> np.ndarray:
+    """Cells that come within a cell of the ball."""
+    cell = (HIGH - LOW) / resolution
+    grids = np.meshgrid(*[np.arange(resolution)] * 3, indexing="ij")
+    x = LOW + (np.stack(grids, -1) + 0.5) * cell
+    return np.linalg.norm(x, axis=-1) < RADIUS + 2 * float(cell.max())
+
+
+def noise(precision: str = "float32", deferred: int = 0) -> BakedAsset:
+    """Random features through a normalised RBF decoder in scattered cells, some at the box's faces."""
+    rng = np.random.default_rng(7)
+    spec = GridSpec(3, 4, 2, 8, 1.7, 10, precision)
+    decoder = NetworkSpec(
+        (Slot("features", 8),),
+        (SquareConcat(), Linear(8, activation="gaussian"), Normalise(), Concat(0), Linear(1), Concat(4)),
+        precision=precision,
+    )
+    view = NetworkSpec(
+        (Slot("direction", 3, "spherical_harmonics", 2),),
+        (Linear(3 * decoder.output_width),),
+        precision=precision,
+    )
+
+    def parameters(network: NetworkSpec, scale: float) -> dict[str, np.ndarray]:
+        return {k: rng.normal(0, scale, s).astype(precision) for k, s in network.parameter_shapes().items()}
+
+    weights = parameters(decoder, 0.5)
+    weights["4.bias"][:] = 2.5
+    coarse = rng.random((5, 4, 6)) < 0.3
+    asset = ball(precision, deferred)
+    return replace(
+        asset,
+        networks={
+            "decoder": BakedNetwork(decoder, weights),
+            "view": BakedNetwork(view, parameters(view, 0.7)),
+        },
+        grids={"features": BakedGrid(spec, rng.normal(0, 0.5, (spec.entries, 2)).astype(precision))},
+        volumes={"occupancy": coarse.repeat(4, 0).repeat(4, 1).repeat(4, 2)},
+    )
+
+
+Build = Callable[..., BakedAsset]
+
+
+@pytest.fixture(scope="session")
+def build_ball() -> Build:
+    return ball
+
+
+@pytest.fixture(scope="session")
+def build_noise() -> Build:
+    return noise
+
+
+@pytest.fixture
+def inside() -> Camera:
+    """A camera within the box."""
+    return look_at([0.55, -0.3, 0.2], [0, 0, 0], [0, 0, 1], 64, 48, 1.2)

@@ -1,0 +1,180 @@
+"""The march driver: both hosts and its numpy twin draw one picture, and it is the right one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import imageio.v3 as iio
+import moderngl
+import numpy as np
+import pytest
+
+from render import reference
+from render.asset import BakedAsset, BakedNetwork, asset_bytes, asset_from_bytes
+from render.camera import Camera, look_at
+from render.context import is_software
+from render.drivers.march import HOSTS, MODES
+from render.errors import InshaderError
+from render.metrics import parity_db
+from render.network import Linear, NetworkSpec, Slot
+from render.renderer import Renderer
+
+GOLDEN = Path(__file__).parent / "golden"
+Build = Callable[..., BakedAsset]
+
+
+def draw(
+    ctx: moderngl.Context, asset: BakedAsset, host: str, mode: str = "colour", camera: Camera | None = None
+) -> dict[str, np.ndarray]:
+    with Renderer(ctx, asset, host) as renderer:
+        return renderer.draw(camera or asset.camera, mode=mode).images
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("deferred", [0, 1])
+def test_shader_is_the_reference(
+    deferred: int, precision: str, host: str, build_noise: Build, ctx: moderngl.Context
+) -> None:
+    asset = asset_from_bytes(asset_bytes(build_noise(precision, deferred)))
+    found, wanted = draw(ctx, asset, host), reference.draw(asset, asset.camera)
+    assert wanted["coverage"].max() > 0.9
+    assert np.abs(found["coverage"] - wanted["coverage"]).max() < 1e-4
+    parity = parity_db(found["colour"], wanted["colour"], found["coverage"], wanted["coverage"])
+    assert parity is not None and parity > (90 if precision == "float32" else 80)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ["ball", "noise"])
+def test_modes_on_both_hosts(
+    name: str, mode: str, build_ball: Build, build_noise: Build, inside: Camera, ctx: moderngl.Context
+) -> None:
+    """Cost too: leaping visits the very samples that testing each of them finds."""
+    asset = build_ball() if name == "ball" else build_noise()
+    for camera in (asset.camera, inside):
+        wanted = reference.draw(asset, camera, mode=mode)
+        for host in HOSTS:
+            found = draw(ctx, asset, host, mode, camera)
+            assert found[mode].shape == wanted[mode].shape
+            off = np.abs(found[mode] - wanted[mode]).max(-1) > (2e-4 if mode == "normal" else 5e-5)
+            if mode in ("depth", "normal"):
+                off &= wanted["coverage"][..., 0] > 1e-3  # of almost nothing they are all rounding
+            # a sample on a face of the grid may take its slope from either side, one at a cell's may count
+            assert off.mean() <= (2e-3 if mode in ("normal", "cost") else 0)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_ball_is_where_it_should_be(host: str, build_ball: Build, ctx: moderngl.Context) -> None:
+    """Against the ball itself: coverage, depth, normals and colours in closed form."""
+    asset = build_ball(sharpness=200.0)
+    camera = asset.camera
+    pictures = {mode: draw(ctx, asset, host, mode) for mode in MODES}
+    rays_o, rays_d = camera.rays()
+    b = (rays_o * rays_d).sum(-1)
+    gap = b**2 - (rays_o**2).sum(-1) + 0.5**2  # above 0 where the ray hits
+    inner, outer = gap > 0.03, gap < -0.03
+    coverage = pictures["colour"]["coverage"][..., 0]
+    assert coverage[inner].min() > 0.98 and coverage[outer].max() < 0.02
+    t = -b - np.sqrt(np.maximum(gap, 0))
+    assert np.abs(pictures["depth"]["depth"][..., 0] - t)[inner].max() < 0.04
+    assert not pictures["depth"]["depth"][coverage == 0].any()
+    x = rays_o + t[..., None] * rays_d
+    normals = x / np.linalg.norm(x, axis=-1, keepdims=True)
+    cosines = (pictures["normal"]["normal"] * normals).sum(-1)[inner]
+    assert cosines.min() > 0.98
+    z = 14 * 0.28209479 * x
+    z[..., 0] += 1.5 * 0.48860251 * rays_d[..., 2]
+    assert np.abs(pictures["colour"]["colour"] - 1 / (1 + np.exp(-z)))[inner].max() < 0.05
+    assert np.allclose(pictures["colour"]["colour"][coverage == 0], asset.background)
+    assert (pictures["cost"]["cost"][..., 0][inner] >= 1).all()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_early_stop_saves_evaluations(host: str, build_ball: Build, ctx: moderngl.Context) -> None:
+    asset = build_ball()
+    whole = replace(asset, constants={**asset.constants, "stop": 0.0})
+    with Renderer(ctx, asset, host) as one, Renderer(ctx, whole, host) as other:
+        a, b = one.draw(asset.camera), other.draw(asset.camera)
+        assert a.stats["evaluations_per_pixel"] < 0.7 * b.stats["evaluations_per_pixel"]
+        assert np.abs(a.images["colour"] - b.images["colour"]).max() < 0.01
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_empty_and_full_volumes(host: str, build_ball: Build, ctx: moderngl.Context) -> None:
+    asset = build_ball()
+    shape = (3, 4, 5)
+    empty = replace(asset, volumes={"occupancy": np.zeros(shape, bool)})
+    picture = draw(ctx, empty, host)
+    assert (picture["colour"] == asset.background).all() and not picture["coverage"].any()
+    full = replace(asset, volumes={"occupancy": np.ones(shape, bool)})
+    wanted = reference.draw(full, asset.camera)["colour"]
+    assert np.abs(draw(ctx, full, host)["colour"] - wanted).max() < 1e-4
+    away = look_at([3, 0, 0], [6, 0, 0.1], [0, 0, 1], 20, 10, 0.5)
+    assert not draw(ctx, asset, host, camera=away)["coverage"].any()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_golden(mode: str, build_ball: Build, ctx: moderngl.Context) -> None:
+    """Pictures of the ball as they were; INSHADER_WRITE_GOLDEN=1 stores new ones."""
+    asset = build_ball()
+    picture = draw(ctx, asset, "compute", mode)[mode]
+    shown = {"normal": 0.5 * picture + 0.5, "depth": picture / 3, "cost": picture / 30}.get(mode, picture)
+    shown = np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)
+    path = GOLDEN / f"ball_{mode}.png"
+    if os.environ.get("INSHADER_WRITE_GOLDEN") == "1":
+        GOLDEN.mkdir(exist_ok=True)
+        iio.imwrite(path, shown.squeeze())
+    golden = iio.imread(path).reshape(shown.shape)
+    if is_software(ctx):
+        off = np.abs(shown.astype(int) - golden.astype(int)).max(-1) > 1
+        assert off.mean() <= 0.001
+
+
+def without(part: str, name: str) -> Callable[[BakedAsset], BakedAsset]:
+    return lambda asset: replace(
+        asset, **{part: {k: v for k, v in getattr(asset, part).items() if k != name}}
+    )
+
+
+def constant(name: str, value: object) -> Callable[[BakedAsset], BakedAsset]:
+    return lambda asset: replace(asset, constants={**asset.constants, name: value})  # type: ignore[arg-type]
+
+
+def network(name: str, spec: NetworkSpec) -> Callable[[BakedAsset], BakedAsset]:
+    parameters = {key: np.zeros(shape, np.float32) for key, shape in spec.parameter_shapes().items()}
+    return lambda asset: replace(asset, networks={**asset.networks, name: BakedNetwork(spec, parameters)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without("grids", "features"), "no grid 'features', it has none"),
+        (without("networks", "decoder"), "no network 'decoder', it has view"),
+        (without("networks", "view"), "no network 'view'"),
+        (without("volumes", "occupancy"), "no volume 'occupancy'"),
+        (without("constants", "stop"), "no constant 'stop'"),
+        (constant("step_size", 0.0), "step_size is 0.0"),
+        (constant("step_size", 1e-9), "step_size"),
+        (constant("step_size", (0.1, 0.2)), "step_size is a list of 2"),
+        (constant("stop", -1), "stop is -1"),
+        (constant("deferred", 7), "deferred is 7"),
+        (constant("max_log_density", 1e9), "max_log_density"),
+        (network("view", NetworkSpec((Slot("d", 3),), (Linear(12),))), "three times that"),
+        (network("view", NetworkSpec((Slot("d", 4),), (Linear(27),))), "one input of width 3"),
+        (network("decoder", NetworkSpec((Slot("x", 9),), (Linear(9),))), "one input of width 8"),
+        (network("decoder", NetworkSpec((Slot("x", 8),), (Linear(9),), count=2)), "single"),
+        (lambda asset: replace(asset, driver="pathtrace"), "there are march"),
+        (lambda asset: replace(asset, family="unheard_of"), "there are .*gaussian_rbf"),
+    ],
+)
+def test_unfit_assets_are_refused(
+    change: Callable[[BakedAsset], BakedAsset], message: str, build_ball: Build, ctx: moderngl.Context
+) -> None:
+    asset = change(build_ball())
+    with pytest.raises(InshaderError, match=message):
+        Renderer(ctx, asset)
+    with pytest.raises(InshaderError, match=message):
+        reference.draw(asset, asset.camera)

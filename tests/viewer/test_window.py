@@ -1,0 +1,125 @@
+"""The window itself, on a virtual display: what xdotool does must show in the picture."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+VIEW = [sys.executable, "-c", "import sys; from viewer.cli import main; sys.exit(main())"]
+PATIENCE = 60  # seconds for anything to happen
+
+
+class Display:
+    """A virtual screen: its environment, and its picture as it is now."""
+
+    def __init__(self, number: str, folder: Path) -> None:
+        kept = {key: value for key, value in os.environ.items() if key != "WAYLAND_DISPLAY"}
+        self.environment = kept | {"DISPLAY": f":{number}", "LIBGL_ALWAYS_SOFTWARE": "1"}
+        self.file = folder / "Xvfb_screen0"
+
+    def picture(self) -> np.ndarray:
+        """(h, w, 3) int32. The file is in the format of xwd: a big-endian header, a palette, rows of BGRX."""
+        data = self.file.read_bytes()
+        header = np.frombuffer(data, ">u4", 25)
+        start, w, h, row, colours = header[0] + 12 * header[19], header[4], header[5], header[12], header[19]
+        assert header[11] == 32 and colours < 1 << 16
+        rows = np.frombuffer(data, np.uint8, row * h, start).reshape(h, row)[:, : 4 * w]
+        return rows.reshape(h, w, 4)[..., 2::-1].astype(np.int32)
+
+    def do(self, *arguments: str | int) -> str:
+        """Run xdotool."""
+        command = ["xdotool", *map(str, arguments)]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def wait(self, told: str, condition: Callable[[np.ndarray], object]) -> np.ndarray:
+        """The first picture that fulfils ``condition`` and then stays as it is."""
+        deadline = time.monotonic() + PATIENCE
+        before = self.picture()
+        while time.monotonic() < deadline:
+            time.sleep(0.3)
+            now = self.picture()
+            if condition(now) and differing(now, before) == 0:
+                return now
+            before = now
+        raise AssertionError(f"not seen within {PATIENCE} s: {told}")
+
+
+def differing(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of the pixels below the overlay that differ visibly."""
+    return float((np.abs(a - b)[100:].max(-1) > 8).mean())
+
+
+@pytest.fixture
+def display(tmp_path: Path) -> Iterator[Display]:
+    if os.environ.get("INSHADER_NO_GL") == "1":
+        pytest.skip("INSHADER_NO_GL=1")
+    if not (shutil.which("Xvfb") and shutil.which("xdotool")):
+        pytest.skip("Xvfb and xdotool are not installed")
+    read, write = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "640x480x24", "-fbdir", str(tmp_path)]
+    server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
+    os.close(write)
+    with os.fdopen(read) as numbers:
+        number = numbers.readline().strip()  # comes when the server is ready
+    assert number, "Xvfb did not start"
+    yield Display(number, tmp_path)
+    server.terminate()
+    server.wait()
+
+
+def test_the_window_answers(display: Display, tiny_asset: Path) -> None:
+    command = [*VIEW, str(tiny_asset), "--size", "320x300"]
+    process = subprocess.Popen(command, env=display.environment, stderr=subprocess.PIPE, text=True)
+    try:
+        window = display.do("search", "--sync", "--onlyvisible", "--name", "render-view")
+        first = display.wait("a picture", lambda now: now[100:].std() > 5)
+        display.do("windowfocus", window)
+        display.do("mousemove", "--window", window, 100, 200, "mousedown", 1)
+        display.do("mousemove", "--window", window, 160, 200, "mouseup", 1)
+        turned = display.wait("a turned view", lambda now: differing(now, first) > 0.02)
+        display.do("click", 4, "click", 4, "click", 4)
+        zoomed = display.wait("a nearer view", lambda now: differing(now, turned) > 0.02)
+        display.do("key", "2")
+        depth = display.wait("the depth", lambda now: differing(now, zoomed) > 0.02)
+        display.do("key", "3")
+        display.wait(
+            "the normals", lambda now: differing(now, depth) > 0.02 and now[100:280, 20:300].std() > 20
+        )
+        display.do("key", "1", "key", "r")
+        display.wait("the first view again", lambda now: differing(now, first) < 0.001)
+        display.do("windowsize", "--sync", window, 640, 480)
+        display.wait("a larger picture", lambda now: now[400:, 400:].std() + now[400:, 400:].mean() > 5)
+        display.do("key", "Escape")
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        _, told = process.communicate()
+    assert told == ""
+
+
+def test_without_a_display(tiny_asset: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    done = subprocess.run(
+        [*VIEW, str(tiny_asset)], env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("render-view: no window can be opened")
+    assert "render-export" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_asset_that_is_none(tmp_path: Path) -> None:
+    done = subprocess.run([*VIEW, str(tmp_path)], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"render-view: {tmp_path}: ")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,75 @@
+"""``render-train``: a scene file in, a run folder out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from render import command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    arguments = command.parser("render-train", "Trains a neural field, bakes it into an asset and scores it.")
+    arguments.add_argument("scene", help="a scene file, or the name of a bundled scene such as quickstart")
+    arguments.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="key=value",
+        help="changes to the scene, such as train.seconds=30",
+    )
+    arguments.add_argument("--out", type=Path, help="run folder (default: runs/<scene name>)")
+    arguments.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    arguments.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint in the run folder"
+    )
+    return command.run(_train, arguments.parse_args(argv))
+
+
+def _train(args: argparse.Namespace) -> None:
+    from scenes import load_scene
+
+    scene = load_scene(
+        args.scene, args.overrides
+    )  # before torch is imported: a typing mistake is told at once
+    from training.run import train
+
+    folder = args.out or Path("runs") / scene.name
+    results = train(scene, folder, args.device, args.resume)
+    print_results(results, folder)
+
+
+def print_results(results: dict[str, Any], folder: Path) -> None:
+    """The table at the end of a run."""
+
+    def unit(value: float | None, text: str) -> str:
+        return "-" if value is None else f"{value:{text}}"
+
+    table = Table(title=f"{results['scene']}: {results['family']}", show_header=False)
+    w, h = results["resolution"]
+    score, seconds = results["psnr"], results["seconds"]
+    rows = [
+        ("held-out views", f"{results['views']} of {w}x{h} on {results['background']}"),
+        ("PSNR, baked shader", unit(score["baked"], ".2f") + " dB"),
+        ("PSNR, trained field", unit(score["field"], ".2f") + " dB"),
+        ("PSNR, where the object is", unit(score["foreground"], ".2f") + " dB"),
+        ("SSIM, baked shader", unit(results["ssim"]["baked"], ".4f")),
+        ("shader against field", unit(results["parity_db"], ".1f") + " dB"),
+        ("frames per second", unit((results["fps"] or {}).get("median"), ".1f")),
+        ("asset", f"{results['asset_bytes'] / 1e6:.2f} MB, {results['precision']}"),
+        (
+            "training",
+            f"{seconds['train']:.0f} s, {results['steps']} steps, {results['kernels']} kernels",
+        ),
+        ("picture", os.fspath(folder / "comparison.png")),
+    ]
+    for name, value in rows:
+        table.add_row(name, value)
+    Console().print(table)

@@ -1,0 +1,117 @@
+"""A family of neural fields is one module of this package: its options, field, losses, stages and bake.
+
+The modules are found by name; there is no list to edit. Each offers one constant ``FAMILY``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+from torch import Tensor
+
+from render.asset import BakedAsset
+from render.camera import Camera
+from render.errors import InshaderError
+from scenes import Scene
+from training.kernels import Kernels
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of training.
+
+    Attributes:
+        name: for the log.
+        share: of the whole budget.
+        step: one optimiser step at a progress in [0, 1) through the stage; returns what the log shows, at
+            least ``psnr`` of the batch in dB.
+    """
+
+    name: str
+    share: float
+    step: Callable[[float], dict[str, float]]
+
+
+class Model(Protocol):
+    """What training makes better. ``state`` is all that a resumed run needs to go on bit for bit."""
+
+    stages: tuple[Stage, ...]
+
+    def compile(self) -> None:
+        """Compile the kernels that the stages use, without changing anything."""
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None: ...
+
+    def draw(self, camera: Camera) -> NDArray[np.float32]:
+        """The trained field by the training kernels, with the sampler of the shader: (h, w, 4), colour on the
+        background and coverage."""
+
+    def bake(self) -> BakedAsset:
+        """The asset; ``scene``, ``results`` and ``provenance`` are filled in by the caller."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family and what it can do.
+
+    Attributes:
+        config: its options, a pydantic model with a field ``task``.
+        tasks: task -> the dataset type that it takes.
+        build: makes a Model of (config, dataset, kernels, device, seed).
+    """
+
+    config: type[BaseModel]
+    tasks: Mapping[str, type]
+    build: Callable[[Any, Any, Kernels, str, int], Model]
+
+
+def family_names() -> list[str]:
+    """The families there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def find_family(scene: Scene) -> tuple[Family, Any]:
+    """The family that a scene asks for, and its options.
+
+    Raises:
+        InshaderError: there is no such family, a section names none, or an option does not hold.
+    """
+    names = family_names()
+    for name in [scene.family, *scene.families]:
+        if name not in names:
+            near = difflib.get_close_matches(name, [*names, *type(scene).model_fields], 1)
+            hint = f"; is {near[0]} meant?" if near else ""
+            raise InshaderError(
+                f"scene {scene.name}: {name} is not a family (there are: {', '.join(names)}){hint}"
+            )
+    family: Family = importlib.import_module(f"{__name__}.{scene.family}").FAMILY
+    try:
+        config = family.config.model_validate(scene.families.get(scene.family, {}))
+    except ValidationError as error:
+        raise InshaderError(f"scene {scene.name}: {_first_line(scene.family, family, error)}") from error
+    return family, config
+
+
+def _first_line(name: str, family: Family, error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join([name, *map(str, first["loc"])])
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(first["loc"][-1]), family.config.model_fields, 1)
+        return f"unknown key {key}" + (f"; is {name}.{near[0]} meant?" if near else "")
+    return f"{key}: {first['msg']}, found {first['input']!r:.60}"
+
+
+def seeded(seed: int) -> torch.Generator:
+    """The one source of randomness of a run, on the CPU whatever the device."""
+    return torch.Generator().manual_seed(seed)

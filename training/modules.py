@@ -1,0 +1,128 @@
+"""Trainable twins of the specs in ``render``: same parameters, same results, with gradients."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from render.encodings import ACTIVATIONS, SPHERICAL_HARMONICS, Polynomial
+from render.grid import GridSpec
+from render.network import NORMALISE_FLOOR, Add, Concat, Linear, NetworkSpec, Normalise, Slot, SquareConcat
+from training.kernels import Kernels
+
+
+class Network(nn.Module):
+    """The torch module of a NetworkSpec; its parameters carry the spec's names and shapes.
+
+    Weights start uniform in +-sqrt(6 / fan_in) (He et al. 2015) before relu and +-1/sqrt(fan_in) elsewhere,
+    biases at zero.
+    """
+
+    def __init__(self, spec: NetworkSpec, generator: torch.Generator) -> None:
+        super().__init__()
+        self.spec = spec
+        weights = {}
+        for name, shape in spec.parameter_shapes().items():
+            layer = spec.layers[int(name.split(".")[0])]
+            assert isinstance(layer, Linear)
+            reach = (
+                math.sqrt((6 if layer.activation == "relu" else 1) / shape[-1])
+                if name.endswith("weight")
+                else 0
+            )
+            start = (torch.rand(shape, generator=generator) * 2 - 1) * reach
+            weights[name.replace(".", "_")] = nn.Parameter(start)
+        self.weights = nn.ParameterDict(weights)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Slot values (samples, width), or (count, samples, width) for a bank -> (..., out)."""
+        parameters = {name.replace("_", "."): value for name, value in self.weights.items()}
+        return evaluate(self.spec, parameters, *inputs)
+
+    def baked(self) -> dict[str, NDArray[np.float32]]:
+        """Parameters as the asset stores them."""
+        return {name.replace("_", "."): value.detach().cpu().numpy() for name, value in self.weights.items()}
+
+
+class Grid(nn.Module):
+    """The trainable table of a GridSpec; entries start uniform in +-1e-4 (Mueller et al. 2022, section 4)."""
+
+    def __init__(self, spec: GridSpec, kernels: Kernels, generator: torch.Generator) -> None:
+        super().__init__()
+        self.spec, self.kernels = spec, kernels
+        self.table = nn.Parameter(
+            (torch.rand(spec.entries, spec.features, generator=generator) * 2 - 1) * 1e-4
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Points (n, dimension) in [0, 1] -> features (n, levels * features)."""
+        return self.kernels.grid_encode(self.spec, self.table, x)
+
+
+def evaluate(spec: NetworkSpec, parameters: dict[str, Tensor], *inputs: Tensor) -> Tensor:
+    """``NetworkSpec.evaluate`` in torch, for parameters that need not be a module's own."""
+    encoded = [encode(slot, x) for slot, x in zip(spec.inputs, inputs, strict=True)]
+    stages = [torch.cat(encoded, -1) if len(encoded) > 1 else encoded[0]]
+    for index, layer in enumerate(spec.layers):
+        x = stages[-1]
+        match layer:
+            case Linear():
+                weight, bias = parameters[f"{index}.weight"], parameters.get(f"{index}.bias")
+                if spec.count == 1:
+                    z = functional.linear(x, weight[0], None if bias is None else bias[0])
+                else:
+                    z = x @ weight.transpose(1, 2)  # (count, samples, out)
+                    z = z if bias is None else z + bias[:, None]
+                x = activate(layer.activation, z, layer.scale)
+            case SquareConcat():
+                x = torch.cat([x, x * x], -1)
+            case Normalise():
+                x = x / x.sum(-1, keepdim=True).clamp(min=NORMALISE_FLOOR)
+            case Concat(source):
+                x = torch.cat([x, stages[source]], -1)
+            case Add(source):
+                x = x + stages[source]
+        stages.append(x)
+    return stages[-1]
+
+
+def activate(name: str, z: Tensor, scale: float) -> Tensor:
+    """The activations of ``render/encodings.py`` under the same names."""
+    match name:
+        case "none":
+            return z
+        case "relu":
+            return functional.relu(z)
+        case "sigmoid":
+            return torch.sigmoid(z)
+        case "tanh":
+            return torch.tanh(z)
+        case "sine":
+            return torch.sin(scale * z)
+        case "softplus":
+            return functional.softplus(z, beta=scale, threshold=60)
+        case "gaussian":
+            return torch.exp2(z.clamp(max=0))
+    raise KeyError(f"{name} is not one of {', '.join(ACTIVATIONS)}")
+
+
+def encode(slot: Slot, x: Tensor) -> Tensor:
+    """Slot values (..., width) -> (..., encoded width)."""
+    if slot.encoding == "frequency":
+        waves = [f(2.0**k * x) for k in range(slot.order) for f in (torch.sin, torch.cos)]
+        return torch.cat([x, *waves], -1)
+    if slot.encoding == "spherical_harmonics":
+        return torch.stack([_polynomial(p, x) for p in SPHERICAL_HARMONICS[: slot.encoded_width]], -1)
+    return x
+
+
+def _polynomial(polynomial: Polynomial, x: Tensor) -> Tensor:
+    total = torch.zeros_like(x[..., 0])
+    for coefficient, (a, b, c) in polynomial:
+        total = total + coefficient * x[..., 0] ** a * x[..., 1] ** b * x[..., 2] ** c
+    return total

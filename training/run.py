@@ -1,0 +1,161 @@
+"""A whole run: scene file -> data -> training -> asset -> scores, into one folder.
+
+The folder holds ``asset.safetensors``, ``checkpoint.safetensors``, ``config.yaml``, ``log.jsonl``,
+``comparison.png`` and ``results.json``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import torch
+import yaml
+
+from render.asset import BakedAsset, asset_from_bytes, write_asset
+from render.bench import frame_times
+from render.errors import InshaderError
+from render.files import atomic_write, replacing
+from scenes import PosedImages, Scene, load_dataset
+from training import kernels
+from training.families import find_family
+from training.loop import Run
+from training.score import asset_drawer, score
+
+FREE_BYTES = 64 << 20  # less than this cannot hold a run
+DEFAULT_SECONDS = 90.0
+
+
+def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, Any]:
+    """Train, bake and score ``scene`` into ``folder``; returns what ``results.json`` holds.
+
+    Raises:
+        InshaderError: the scene, its data, the device or the folder is not usable; said before training.
+        KeyboardInterrupt: after the checkpoint is written.
+    """
+    family, config = find_family(scene)
+    device = pick_device(device)
+    check_folder(folder)
+    clock = time.monotonic()
+    dataset = load_dataset(scene)
+    wanted = family.tasks[config.task]
+    if not isinstance(dataset, wanted):
+        raise InshaderError(
+            f"{scene.family}.task={config.task} takes {wanted.__name__}, the data is {type(dataset).__name__}"
+        )
+    kernel_module = kernels.select(device)
+    torch.manual_seed(scene.seed)
+    model = family.build(config, dataset, kernel_module, device, scene.seed)
+    seconds = {"data": time.monotonic() - clock}
+    clock = time.monotonic()
+    model.compile()
+    seconds["compile"] = time.monotonic() - clock
+
+    resolved = {**scene.resolved(), scene.family: config.model_dump(mode="json")}
+    folder.mkdir(parents=True, exist_ok=True)
+    budget = scene.train.seconds if scene.train.steps is None else None
+    if scene.train.seconds is None and scene.train.steps is None:
+        budget = DEFAULT_SECONDS
+    run = Run(model, folder, budget, scene.train.steps, json.dumps(resolved, sort_keys=True))
+    if resume:
+        run.resume()
+    atomic_write(folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False).encode())
+    run.train()
+    seconds["train"] = run.position.seconds
+
+    clock = time.monotonic()
+    asset = replace(model.bake(), scene=resolved, provenance=_provenance(kernel_module.NAME, device))
+    asset_bytes = write_asset(folder / "asset.safetensors", asset)
+    seconds["bake"] = time.monotonic() - clock
+    print(
+        f"baked {folder / 'asset.safetensors'}, {asset_bytes / 1e6:.2f} MB; scoring {len(dataset.test)} views"
+    )
+
+    clock = time.monotonic()
+    baked = asset_from_bytes(
+        (folder / "asset.safetensors").read_bytes()
+    )  # what a stranger would read, rounded
+    with asset_drawer(baked) as (draw, renderer):
+        scores, comparison = score(model, draw, dataset)
+        times = None if renderer is None else frame_times(renderer, baked.held_out)
+    seconds["score"] = time.monotonic() - clock
+    results = {
+        "format": 1,
+        "scene": scene.name,
+        "family": scene.family,
+        "device": device,
+        "kernels": kernel_module.NAME,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "steps": run.position.total_steps,
+        **_picture_facts(dataset),
+        "precision": baked.precision,
+        "asset_bytes": asset_bytes,
+        **scores.results(),
+        **(times or dict.fromkeys(("fps", "ms", "timer", "gl", "evaluations_per_pixel"))),
+        "family_metrics": {},
+    }
+    _write_results(folder, asset, results, comparison)
+    return results
+
+
+def _write_results(folder: Path, asset: BakedAsset, results: dict[str, Any], comparison: np.ndarray) -> None:
+    write_asset(folder / "asset.safetensors", replace(asset, results=results))
+    with replacing(folder / "comparison.png") as path:
+        iio.imwrite(path, np.round(comparison * 255).astype(np.uint8))
+    atomic_write(folder / "results.json", (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
+
+
+def _picture_facts(dataset: PosedImages) -> dict[str, Any]:
+    camera = dataset.test.cameras[0]
+    return {
+        "views": len(dataset.test),
+        "resolution": [camera.w, camera.h],
+        "samples_per_pixel": 1,
+        "background": dataset.background_name,
+        "masked": False,
+    }
+
+
+def _provenance(kernel_name: str, device: str) -> dict[str, Any]:
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "safetensors")}
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "kernels": kernel_name,
+        "device": device,
+    }
+
+
+def pick_device(name: str) -> str:
+    """``auto`` is CUDA where torch sees it.
+
+    Raises:
+        InshaderError: CUDA is asked for and absent.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InshaderError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
+    return ("cuda" if available else "cpu") if name == "auto" else name
+
+
+def check_folder(folder: Path) -> None:
+    """Raise InshaderError unless a run can be written to ``folder``, which need not exist yet."""
+    if folder.exists() and not folder.is_dir():
+        raise InshaderError(f"--out {folder}: is a file; name a folder")
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InshaderError(f"--out {folder}: {parent} is read-only; name a folder you may write to")
+    free = shutil.disk_usage(parent).free
+    if free < FREE_BYTES:
+        raise InshaderError(
+            f"--out {folder}: {free >> 20} MB are free there, a run needs at least {FREE_BYTES >> 20} MB"
+        )

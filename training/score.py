@@ -1,0 +1,112 @@
+"""Scores of a baked asset on the held-out views, and the picture that shows them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render import reference
+from render.asset import BakedAsset
+from render.camera import Camera
+from render.context import create_context
+from render.errors import InshaderError
+from render.metrics import parity_db, psnr, ssim
+from render.renderer import Renderer
+from scenes import PosedImages
+from scenes.dataset import composite, coverage
+from training.families import Model
+
+Image = NDArray[np.float32]
+Draw = Callable[
+    [Camera], tuple[Image, Image, float]
+]  # colour (h, w, 3), coverage (h, w, 1), evaluations per pixel
+
+COMPARED_VIEWS, ERROR_GAIN = 3, 5.0
+
+
+@dataclasses.dataclass
+class Scores:
+    """Per held-out view, in dB unless said otherwise; None where a figure is infinite or does not apply."""
+
+    baked: list[float | None] = dataclasses.field(default_factory=list)
+    field: list[float | None] = dataclasses.field(default_factory=list)
+    foreground: list[float | None] = dataclasses.field(default_factory=list)
+    parity: list[float | None] = dataclasses.field(default_factory=list)
+    ssim: list[float] = dataclasses.field(default_factory=list)
+
+    def results(self) -> dict[str, Any]:
+        """The keys of ``results.json`` that are scores."""
+        return {
+            "psnr": {
+                "baked": mean(self.baked),
+                "field": mean(self.field),
+                "foreground": mean(self.foreground),
+                "stages": {},
+                "per_view": [_rounded(value) for value in self.baked],
+            },
+            "ssim": {"baked": mean(self.ssim)},
+            "parity_db": mean(self.parity),
+        }
+
+
+def mean(values: list[float | None] | list[float]) -> float | None:
+    """Mean of what there is; None of nothing."""
+    found = [value for value in values if value is not None]
+    return _rounded(float(np.mean(found))) if found else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+@contextmanager
+def asset_drawer(asset: BakedAsset) -> Iterator[tuple[Draw, Renderer | None]]:
+    """A function that draws the asset: through OpenGL, or the numpy renderer where there is none."""
+    try:
+        context = create_context()
+    except InshaderError as error:
+        print(f"scored with the numpy renderer: {error}", flush=True)
+
+        def slow(camera: Camera) -> tuple[Image, Image]:
+            images = reference.draw(asset, camera)
+            return images["colour"], images["coverage"]
+
+        yield slow, None
+        return
+    with context, Renderer(context, asset) as renderer:
+
+        def draw(camera: Camera) -> tuple[Image, Image]:
+            images = renderer.draw(camera).images
+            return images["colour"], images["coverage"]
+
+        yield draw, renderer
+
+
+def score(model: Model, draw: Draw, dataset: PosedImages) -> tuple[Scores, Image]:
+    """Scores on all held-out views, and the comparison picture.
+
+    It has a row for each of three views: truth | trained field | baked asset | the asset's error x 5.
+    """
+    scores, rows = Scores(), []
+    compared = set(np.linspace(0, len(dataset.test) - 1, COMPARED_VIEWS).round().astype(int).tolist())
+    for index, camera in enumerate(dataset.test.cameras):
+        truth = composite(dataset.test.images[index], dataset.background)
+        alpha = coverage(dataset.test.images[index])
+        trained = model.draw(camera)
+        trained_rgb, trained_alpha = np.clip(trained[..., :3], 0, 1), trained[..., 3:]
+        baked, baked_alpha = draw(camera)
+        baked = np.clip(baked, 0, 1)
+        scores.baked.append(psnr(baked, truth))
+        scores.field.append(psnr(trained_rgb, truth))
+        scores.foreground.append(None if alpha is None else psnr(baked, truth, mask=alpha > 0))
+        scores.parity.append(parity_db(baked, trained_rgb, baked_alpha, trained_alpha))
+        scores.ssim.append(ssim(baked, truth))
+        if index in compared:
+            error = np.clip(np.abs(baked - truth) * ERROR_GAIN, 0, 1)
+            rows.append(np.concatenate([truth, trained_rgb, baked, error], 1))
+    return scores, np.concatenate(rows, 0)
