@@ -131,12 +131,14 @@ class Renderer:
         Args:
             size: (w, h) of the picture; None: the camera's own.
             mode: one of ``MODES`` that the driver has.
-            state: accumulation, time or deformation, for drivers that know them.
+            state: accumulation, time or deformation, for drivers that know them; none does yet.
 
         Raises:
-            InshaderError: the driver has no such mode, or the size is unusable.
+            InshaderError: the driver has no such mode or no such state, or the size is unusable.
         """
         check_mode(self.driver, mode)
+        if state:
+            raise InshaderError(f"the driver {self.asset.driver} has no state {next(iter(state))!r:.40}")
         if size is not None and tuple(size) != (camera.w, camera.h):
             camera = camera.resized(*size)
         limit = int(self.ctx.info["GL_MAX_TEXTURE_SIZE"])

@@ -63,6 +63,7 @@ def print_results(results: dict[str, Any], folder: Path) -> None:
         ("SSIM, baked shader", unit(results["ssim"]["baked"], ".4f")),
         ("shader against field", unit(results["parity_db"], ".1f") + " dB"),
         ("frames per second", unit((results["fps"] or {}).get("median"), ".1f")),
+        ("faster than the field", unit(results["family_metrics"].get("shader_speedup"), ".1f") + " times"),
         ("asset", f"{results['asset_bytes'] / 1e6:.2f} MB, {results['precision']}"),
         (
             "training",

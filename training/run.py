@@ -88,6 +88,8 @@ def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, An
         scores, comparison = score(model, draw, dataset)
         times = None if renderer is None else frame_times(renderer, baked.held_out)
     seconds["score"] = time.monotonic() - clock
+    field_ms = float(np.median(scores.field_ms))
+    speedup = None if times is None else round(field_ms / times["ms"]["median"], 2)
     results = {
         "format": 1,
         "scene": scene.name,
@@ -101,7 +103,7 @@ def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, An
         "asset_bytes": asset_bytes,
         **scores.results(),
         **(times or dict.fromkeys(("fps", "ms", "timer", "gl", "evaluations_per_pixel"))),
-        "family_metrics": {},
+        "family_metrics": {"field_ms": round(field_ms, 3), "shader_speedup": speedup},
     }
     _write_results(folder, asset, results, comparison)
     return results

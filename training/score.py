@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,9 +23,7 @@ from scenes.dataset import composite, coverage
 from training.families import Model
 
 Image = NDArray[np.float32]
-Draw = Callable[
-    [Camera], tuple[Image, Image, float]
-]  # colour (h, w, 3), coverage (h, w, 1), evaluations per pixel
+Draw = Callable[[Camera], tuple[Image, Image]]  # colour (h, w, 3) and coverage (h, w, 1)
 
 COMPARED_VIEWS, ERROR_GAIN = 3, 5.0
 
@@ -38,6 +37,7 @@ class Scores:
     foreground: list[float | None] = dataclasses.field(default_factory=list)
     parity: list[float | None] = dataclasses.field(default_factory=list)
     ssim: list[float] = dataclasses.field(default_factory=list)
+    field_ms: list[float] = dataclasses.field(default_factory=list)  # the field's own drawing by the kernels
 
     def results(self) -> dict[str, Any]:
         """The keys of ``results.json`` that are scores."""
@@ -97,7 +97,9 @@ def score(model: Model, draw: Draw, dataset: PosedImages) -> tuple[Scores, Image
     for index, camera in enumerate(dataset.test.cameras):
         truth = composite(dataset.test.images[index], dataset.background)
         alpha = coverage(dataset.test.images[index])
+        start = time.perf_counter()
         trained = model.draw(camera)
+        scores.field_ms.append(1e3 * (time.perf_counter() - start))
         trained_rgb, trained_alpha = np.clip(trained[..., :3], 0, 1), trained[..., 3:]
         baked, baked_alpha = draw(camera)
         baked = np.clip(baked, 0, 1)

@@ -39,11 +39,11 @@ vec3 march_point(Ray ray, float k) {
 // testing every sample: in a cell at distance m of the nearest set one, a ray may go m - 1 cells along every axis
 // and is still in an unset one. It goes a trifle less, so that rounding cannot carry it past a sample.
 float march_next(Ray ray, float k) {
-    int distance;
+    int gap;
     do {
         ivec3 cell = min(ivec3(march_point(ray, k) * vec3(occupancy_size)), occupancy_size - 1);
-        distance = occupancy_distance(cell);
-        k += distance > 0 ? 1.0 + floor(float(distance - 1) * ray.leap) : 0.0;
-    } while (distance > 0 && k < ray.n);
+        gap = occupancy_distance(cell);
+        k += gap > 0 ? 1.0 + floor(float(gap - 1) * ray.leap) : 0.0;
+    } while (gap > 0 && k < ray.n);
     return k;
 }

@@ -28,6 +28,8 @@ def test_modes_that_a_driver_lacks_are_refused(build_ball: Build, ctx: moderngl.
                 InshaderError, match=r"march has no mode .*it has colour, depth, normal, cost"
             ):
                 renderer.draw(renderer.asset.camera, mode=mode)
+        with pytest.raises(InshaderError, match="march has no state 'time'"):
+            renderer.draw(renderer.asset.camera, state={"time": 1.0})
 
 
 def test_hosts(build_ball: Build, ctx: moderngl.Context) -> None:
@@ -76,6 +78,16 @@ def test_stats(build_ball: Build, ctx: moderngl.Context) -> None:
         cost = renderer.draw(asset.camera, mode="cost").images["cost"]
     assert stats["evaluations_per_pixel"] == pytest.approx(float(cost.mean()))
     assert stats["timer"] in ("wall", "gl") and all(value > 0 for value in stats["ms"].values())
+
+
+@pytest.mark.parametrize("host", ["compute", "fragment"])
+def test_timer_queries(host: str, build_ball: Build, ctx: moderngl.Context) -> None:
+    """As on hardware; what software says of its passes is not to be believed, only that it says something."""
+    asset = build_ball()
+    with Renderer(ctx, asset, host) as renderer:
+        renderer.timer.kind = "gl"
+        stats = renderer.draw(asset.camera).stats
+    assert stats["timer"] == "gl" and all(value >= 0 for value in stats["ms"].values())
 
 
 def test_fragment_host_leaves_the_framebuffer_alone(build_ball: Build, ctx: moderngl.Context) -> None:

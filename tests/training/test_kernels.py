@@ -216,7 +216,7 @@ DECODERS = [
 def decoder_sample(
     samples: int, features: int, count: int, width: int
 ) -> tuple[tuple[Tensor, ...], Tensor, np.ndarray, np.ndarray]:
-    """Features, folded weight and bias (digits as float32 has them), a gradient; and the mu and beta they are of.
+    """(Features, folded weight, folded bias), a gradient, and the mu and beta that were folded.
 
     Squared distances stay below 40, where exp2 does not underflow.
     """

@@ -44,7 +44,8 @@ class Stage:
 class Model(Protocol):
     """What training makes better. ``state`` is all that a resumed run needs to go on bit for bit."""
 
-    stages: tuple[Stage, ...]
+    @property
+    def stages(self) -> tuple[Stage, ...]: ...
 
     def compile(self) -> None:
         """Compile the kernels that the stages use, without changing anything."""
@@ -69,11 +70,13 @@ class Family:
         config: its options, a pydantic model with a field ``task``.
         tasks: task -> the dataset type that it takes.
         build: makes a Model of (config, dataset, kernels, device, seed).
+        presets: ``train.preset`` -> options that differ from the defaults; the scene's own options win.
     """
 
     config: type[BaseModel]
     tasks: Mapping[str, type]
     build: Callable[[Any, Any, Kernels, str, int], Model]
+    presets: Mapping[str, Mapping[str, Any]]
 
 
 def family_names() -> list[str]:
@@ -85,7 +88,7 @@ def find_family(scene: Scene) -> tuple[Family, Any]:
     """The family that a scene asks for, and its options.
 
     Raises:
-        InshaderError: there is no such family, a section names none, or an option does not hold.
+        InshaderError: no such family or preset, a section that names no family, an option that does not hold.
     """
     names = family_names()
     for name in [scene.family, *scene.families]:
@@ -96,8 +99,12 @@ def find_family(scene: Scene) -> tuple[Family, Any]:
                 f"scene {scene.name}: {name} is not a family (there are: {', '.join(names)}){hint}"
             )
     family: Family = importlib.import_module(f"{__name__}.{scene.family}").FAMILY
+    if scene.train.preset not in family.presets:
+        known = ", ".join(family.presets)
+        raise InshaderError(f"scene {scene.name}: train.preset={scene.train.preset} is not one of {known}")
+    options = {**family.presets[scene.train.preset], **scene.families.get(scene.family, {})}
     try:
-        config = family.config.model_validate(scene.families.get(scene.family, {}))
+        config = family.config.model_validate(options)
     except ValidationError as error:
         raise InshaderError(f"scene {scene.name}: {_first_line(scene.family, family, error)}") from error
     return family, config

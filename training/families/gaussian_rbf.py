@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -60,9 +60,9 @@ class Config(BaseModel):
         16, ge=2, le=512, description="coarsest level, cells along a side of the box"
     )
     finest_resolution: int = Field(512, ge=2, le=8192, description="finest level")
-    log2_table_size: int = Field(17, ge=8, le=22, description="a level has at most 2^this entries")
+    log2_table_size: int = Field(18, ge=8, le=22, description="a level has at most 2^this entries")
     occupancy_resolution: int = Field(96, ge=8, le=512, description="cells along a side of the box")
-    steps: int = Field(128, ge=16, le=4096, description="samples along the diagonal of the box")
+    steps: int = Field(192, ge=16, le=4096, description="samples along the diagonal of the box")
     stop: float = Field(1e-3, ge=0, lt=1, description="transmittance at which a ray ends")
     samples_per_step: int = Field(
         1 << 16, ge=256, le=1 << 22, description="size of a training batch, in samples"
@@ -75,17 +75,16 @@ class Config(BaseModel):
     precision: Literal["float32", "float16"] = Field("float16", description="storage of the asset")
 
 
-# Log density, per world unit, at raw density 0: 0.03 of optical thickness a step, so that the first rays see
+# Log density, per world unit, at raw density 0: 0.02 of optical thickness a step, so that the first rays see
 # through the whole box. Our choice.
 LOG_DENSITY = 0.8
 DENSITY_GAIN = 4.0  # the raw density is this times the output layer: density must rise by e^6, colour by 1
 KERNEL_GAIN = 8.0  # scale of normalised kernels: the pace they learn at; absorbed by the next layer at bake
 MAX_LOG_DENSITY = 12.0
 LOG2_E = math.log2(math.e)
-DECODER_RATE = (
-    0.25  # of the grid's learning rate: with the same, some runs lose all kernels and never recover
-)
-FINAL_RATE = 0.03  # the learning rate falls exponentially to this part of its start
+# Of the grid's learning rate: at the same rate some runs lose all kernels but one and never recover.
+DECODER_RATE = 0.25
+FINAL_RATE = 0.06  # the learning rate falls exponentially to this part of its start
 OCCUPANCY_START, OCCUPANCY_EVERY = 100, 100  # steps
 EVALUATION_RAYS = 1 << 14
 
@@ -241,7 +240,7 @@ class Radiance:
         groups = [{"params": [self.field.grid.table]}, {"params": decoder}]
         self.optimiser = torch.optim.Adam(groups, lr=self.rates[0], betas=(0.9, 0.99), eps=1e-15, fused=True)
         self.steps_done, self.rays_per_step = 0, config.samples_per_step // 32
-        self.stages = (Stage("radiance", 1.0, self.step),)
+        self.stages: tuple[Stage, ...] = (Stage("radiance", 1.0, self.step),)
 
     def march(self, rays_o: Tensor, rays_d: Tensor, jitter: Tensor) -> Samples:
         return self.kernels.march(rays_o, rays_d, self.bounds, self.occupancy.leaps, self.step_size, jitter)
@@ -334,4 +333,10 @@ class Radiance:
         )
 
 
-FAMILY = Family(config=Config, tasks={"radiance": PosedImages}, build=Radiance)
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "fast": {"steps": 128, "log2_table_size": 16, "occupancy_resolution": 64},  # to look at before a long run
+    "paper": {"decoder": "rbf", "neurons": 32},
+}
+
+FAMILY = Family(config=Config, tasks={"radiance": PosedImages}, build=Radiance, presets=PRESETS)
