@@ -52,6 +52,7 @@ FITTING_TORCH := 'from importlib.metadata import version; v = version("torch").s
 ifdef TORCH_INDEX_URL
 	$(BIN)/python -m pip install --no-deps --index-url '$(TORCH_INDEX_URL)' -r .venv/torch.txt
 endif
+	@rm -rf inshader.egg-info # an old one would hide new entry points
 	$(BIN)/python -m pip install -c .venv/constraints.txt -e '.[all]'
 	@touch $@
 

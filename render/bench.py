@@ -148,14 +148,6 @@ def stored_results(argument: Path, asset: BakedAsset) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def size_argument(text: str) -> tuple[int, int]:
-    """``WxH`` as two numbers, for argparse."""
-    w, x, h = text.lower().partition("x")
-    if not (x and w.isdecimal() and h.isdecimal() and 1 <= int(w) <= 32768 and 1 <= int(h) <= 32768):
-        raise InshaderError(f"{text!r:.40} is not a size: expected WxH such as 800x600, each side 1 to 32768")
-    return int(w), int(h)
-
-
 def _count(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= 100_000):
         raise InshaderError(f"{text!r:.40} is not a number of frames: expected 1 to 100000")
@@ -230,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--scene", metavar="FILE", help="score against the held-out pictures of this scene"
     )
     arguments.add_argument(
-        "--size", type=size_argument, metavar="WxH", help="of the pictures; default: the cameras' own"
+        "--size", type=command.size, metavar="WxH", help="of the pictures; default: the cameras' own"
     )
     arguments.add_argument(
         "--frames", type=_count, default=FRAMES, metavar="N", help=f"to measure (default {FRAMES})"

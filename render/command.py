@@ -84,7 +84,7 @@ def size(text: str) -> tuple[int, int]:
     if not (
         width.isdecimal() and height.isdecimal() and 1 <= int(width) <= 32768 and 1 <= int(height) <= 32768
     ):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 800x600, each side 1 to 32768")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size WxH such as 800x600, each side 1 to 32768")
     return int(width), int(height)
 
 

@@ -20,7 +20,6 @@ import numpy as np
 
 from render import command, reference
 from render.asset import BakedAsset, asset_path, read_asset
-from render.bench import size_argument
 from render.camera import Camera
 from render.context import create_context
 from render.errors import InshaderError
@@ -156,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--camera", type=Path, metavar="FILE", help="a camera as JSON; default: the asset's own"
     )
     arguments.add_argument(
-        "--size", type=size_argument, metavar="WxH", help="of the picture; default: the camera's own"
+        "--size", type=command.size, metavar="WxH", help="of the picture; default: the camera's own"
     )
     return command.run(_export, arguments.parse_args(argv))
 

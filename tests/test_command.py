@@ -52,7 +52,7 @@ def test_options_stand_anywhere(arguments: argparse.ArgumentParser, line: str) -
         ("a --level big", "render-thing: --level is 'big', it must be a number"),
         (
             "a --size 800",
-            "render-thing: argument --size: '800' is not a size such as 800x600, each side 1 to 32768",
+            "render-thing: argument --size: '800' is not a size WxH such as 800x600, each side 1 to 32768",
         ),
         ("a --ou x", "render-thing: --ou is not understood, is --out meant?"),
     ],
