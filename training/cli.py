@@ -30,15 +30,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint in the run folder"
     )
-    return command.run(_train, arguments.parse_args(argv))
+    args = arguments.parse_args(argv)
+    # Overrides may stand before the scene too: it is the first word that is none of them.
+    words = [args.scene, *args.overrides]
+    args.scene = next((word for word in words if "=" not in word or Path(word).is_file()), args.scene)
+    words.remove(args.scene)
+    args.overrides = words
+    return command.run(_train, args)
 
 
 def _train(args: argparse.Namespace) -> None:
     from scenes import load_scene
 
-    scene = load_scene(
-        args.scene, args.overrides
-    )  # before torch is imported: a typing mistake is told at once
+    # Before torch is imported: a typing mistake is told at once.
+    scene = load_scene(args.scene, args.overrides)
     from training.run import train
 
     folder = args.out or Path("runs") / scene.name

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import yaml
 
-from render.asset import BakedAsset, asset_from_bytes, write_asset
+from render.asset import BakedAsset, asset_bytes, asset_from_bytes, write_asset
 from render.bench import frame_times
 from render.errors import InshaderError
 from render.files import atomic_write, replacing
@@ -53,7 +53,6 @@ def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, An
             f"{scene.family}.task={config.task} takes {wanted.__name__}, the data is {type(dataset).__name__}"
         )
     kernel_module = kernels.select(device)
-    torch.manual_seed(scene.seed)
     model = family.build(config, dataset, kernel_module, device, scene.seed)
     seconds = {"data": time.monotonic() - clock}
     clock = time.monotonic()
@@ -74,11 +73,9 @@ def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, An
 
     clock = time.monotonic()
     asset = replace(model.bake(), scene=resolved, provenance=_provenance(kernel_module.NAME, device))
-    asset_bytes = write_asset(folder / "asset.safetensors", asset)
+    size = write_asset(folder / "asset.safetensors", asset)
     seconds["bake"] = time.monotonic() - clock
-    print(
-        f"baked {folder / 'asset.safetensors'}, {asset_bytes / 1e6:.2f} MB; scoring {len(dataset.test)} views"
-    )
+    print(f"baked {folder / 'asset.safetensors'}, {size / 1e6:.2f} MB; scoring {len(dataset.test)} views")
 
     clock = time.monotonic()
     baked = asset_from_bytes(
@@ -100,7 +97,7 @@ def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, An
         "steps": run.position.total_steps,
         **_picture_facts(dataset),
         "precision": baked.precision,
-        "asset_bytes": asset_bytes,
+        "asset_bytes": size,
         **scores.results(),
         **(times or dict.fromkeys(("fps", "ms", "timer", "gl", "evaluations_per_pixel"))),
         "family_metrics": {"field_ms": round(field_ms, 3), "shader_speedup": speedup},
@@ -110,6 +107,8 @@ def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, An
 
 
 def _write_results(folder: Path, asset: BakedAsset, results: dict[str, Any], comparison: np.ndarray) -> None:
+    for _ in range(2):  # the asset holds its own size, whose digits are part of it
+        results["asset_bytes"] = len(asset_bytes(replace(asset, results=results)))
     write_asset(folder / "asset.safetensors", replace(asset, results=results))
     with replacing(folder / "comparison.png") as path:
         iio.imwrite(path, np.round(comparison * 255).astype(np.uint8))
@@ -151,9 +150,9 @@ def pick_device(name: str) -> str:
 
 def check_folder(folder: Path) -> None:
     """Raise InshaderError unless a run can be written to ``folder``, which need not exist yet."""
-    if folder.exists() and not folder.is_dir():
-        raise InshaderError(f"--out {folder}: is a file; name a folder")
     parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not parent.is_dir():
+        raise InshaderError(f"--out {folder}: {parent} is a file; name a folder")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise InshaderError(f"--out {folder}: {parent} is read-only; name a folder you may write to")
     free = shutil.disk_usage(parent).free

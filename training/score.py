@@ -16,7 +16,7 @@ from render.asset import BakedAsset
 from render.camera import Camera
 from render.context import create_context
 from render.errors import InshaderError
-from render.metrics import parity_db, psnr, ssim
+from render.metrics import SSIM_RADIUS, parity_db, psnr, ssim
 from render.renderer import Renderer
 from scenes import PosedImages
 from scenes.dataset import composite, coverage
@@ -36,7 +36,7 @@ class Scores:
     field: list[float | None] = dataclasses.field(default_factory=list)
     foreground: list[float | None] = dataclasses.field(default_factory=list)
     parity: list[float | None] = dataclasses.field(default_factory=list)
-    ssim: list[float] = dataclasses.field(default_factory=list)
+    ssim: list[float | None] = dataclasses.field(default_factory=list)
     field_ms: list[float] = dataclasses.field(default_factory=list)  # the field's own drawing by the kernels
 
     def results(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def score(model: Model, draw: Draw, dataset: PosedImages) -> tuple[Scores, Image
         scores.field.append(psnr(trained_rgb, truth))
         scores.foreground.append(None if alpha is None else psnr(baked, truth, mask=alpha > 0))
         scores.parity.append(parity_db(baked, trained_rgb, baked_alpha, trained_alpha))
-        scores.ssim.append(ssim(baked, truth))
+        scores.ssim.append(ssim(baked, truth) if min(camera.w, camera.h) > 2 * SSIM_RADIUS else None)
         if index in compared:
             error = np.clip(np.abs(baked - truth) * ERROR_GAIN, 0, 1)
             rows.append(np.concatenate([truth, trained_rgb, baked, error], 1))

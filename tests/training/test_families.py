@@ -1,0 +1,128 @@
+"""What every family owes, whatever the folder holds."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+
+import scenes.dataset
+from render.errors import InshaderError
+from render.glsl import families as shaders
+from scenes import Scene, load_scene
+from training import families
+from training.families import Family, family_names, find_family
+
+NAMES = family_names()
+
+
+def scene(folder: Path, *overrides: str) -> Scene:
+    file = folder / "a.yaml"
+    file.write_text("name: a scene\n")
+    return load_scene(file, overrides)
+
+
+def record(name: str) -> Family:
+    found = importlib.import_module(f"training.families.{name}").FAMILY
+    assert isinstance(found, Family)
+    return found
+
+
+def told(action: Callable[[], object]) -> str:
+    """The one line of an error."""
+    with pytest.raises(InshaderError) as caught:
+        action()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_there_are_families() -> None:
+    assert "gaussian_rbf" in NAMES
+    assert NAMES == sorted(
+        path.stem for path in Path(families.__path__[0]).glob("*.py") if path.stem != "__init__"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_family_has_a_shader(name: str) -> None:
+    assert name in shaders()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config(name: str) -> None:
+    """Frozen, refuses unknown keys, complete without any option, and says which tasks there are."""
+    config = record(name).config
+    assert issubclass(config, BaseModel)
+    assert config.model_config.get("extra") == "forbid" and config.model_config.get("frozen")
+    default = config()
+    assert config.model_validate(default.model_dump(mode="json")) == default
+    tasks = get_args(config.model_fields["task"].annotation)
+    assert tasks and set(tasks) == set(record(name).tasks)
+    assert default.task in tasks  # type: ignore[attr-defined]
+    for kind in record(name).tasks.values():
+        assert getattr(scenes.dataset, kind.__name__) is kind
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_family_is_found_with_its_options(name: str, tmp_path: Path) -> None:
+    task = get_args(record(name).config.model_fields["task"].annotation)[-1]
+    family, config = find_family(scene(tmp_path, f"family={name}", f"{name}.task={task}"))
+    assert family is record(name)
+    assert config == record(name).config(task=task)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_options_are_told(name: str, tmp_path: Path) -> None:
+    """One line that says whose option, what was found, and which one may be meant."""
+    chosen = f"family={name}"
+    message = told(lambda: find_family(scene(tmp_path, chosen, f"{name}.tsak=1")))
+    assert f"{name}.tsak" in message and f"{name}.task" in message
+    message = told(lambda: find_family(scene(tmp_path, chosen, f"{name}.zzzzzzzz=1")))
+    assert f"{name}.zzzzzzzz" in message
+    message = told(lambda: find_family(scene(tmp_path, chosen, f"{name}.task=unheard_of")))
+    assert f"{name}.task" in message and "unheard_of" in message
+    for task in get_args(record(name).config.model_fields["task"].annotation):
+        assert task in message
+    message = told(lambda: find_family(scene(tmp_path, chosen, f"{name}.task=[1, 2]")))
+    assert f"{name}.task" in message
+
+
+def test_numbers_out_of_bounds_are_told(tmp_path: Path) -> None:
+    for option, wanted in (
+        ("levels=0", "1"),
+        ("levels=99", "16"),
+        ("levels=many", "integer"),
+        ("features=3", "1, 2, 4 or 8"),
+        ("learning_rate=-1", "0"),
+        ("decoder=bilinear", "'normalised_rbf', 'rbf' or 'mlp'"),
+    ):
+        key, _, value = option.partition("=")
+        message = told(lambda option=option: find_family(scene(tmp_path, f"gaussian_rbf.{option}")))
+        assert f"gaussian_rbf.{key}" in message and value in message and wanted in message
+
+
+def test_unknown_families_are_told(tmp_path: Path) -> None:
+    message = told(lambda: find_family(scene(tmp_path, "family=gausian_rbf")))
+    assert "gausian_rbf is not a family" in message and "is gaussian_rbf meant?" in message
+    message = told(lambda: find_family(scene(tmp_path, "family=zzzz")))
+    assert all(name in message for name in NAMES)
+
+
+def test_misspelt_sections_are_told(tmp_path: Path) -> None:
+    """A section that nobody would read must not pass in silence, wherever it comes from."""
+    message = told(lambda: find_family(scene(tmp_path, "gausian_rbf.levels=4")))
+    assert "gausian_rbf is not a family" in message and "gaussian_rbf" in message
+    (tmp_path / "b.yaml").write_text("gaussian-rbf:\n  levels: 4\n")
+    message = told(lambda: find_family(load_scene(tmp_path / "b.yaml")))
+    assert "gaussian-rbf is not a family" in message
+
+
+def test_sections_of_other_families_are_let_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scene may hold options for each of several families."""
+    monkeypatch.setattr(families, "family_names", lambda: [*NAMES, "another"])
+    _, config = find_family(scene(tmp_path, "another.unknown=1", "gaussian_rbf.levels=3"))
+    assert config.levels == 3

@@ -1,0 +1,114 @@
+"""Times the numba kernels against the torch reference: ``python -m training.kernels.benchmark``.
+
+Every figure is the median of several runs of forward plus backward, both implementations in one process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from render.grid import GridSpec
+from render.occupancy import leaps
+from training.kernels import Kernels, Samples, select
+
+SAMPLES, RAYS, KERNELS = 65_536, 8_192, 16
+SPEC = GridSpec(3, 8, 2, 16, 1.64, 17)
+STEP = 1 / 128
+Work = Callable[[Kernels], object]
+
+
+def works() -> dict[str, Work]:
+    """The work of each kernel, on inputs that are the same for every implementation."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.rand(SAMPLES, 3, generator=draw)
+    table = torch.randn(SPEC.entries, SPEC.features, generator=draw)
+    features = torch.randn(SAMPLES, SPEC.output_width, generator=draw)
+    linear = torch.randn(KERNELS, SPEC.output_width, generator=draw)
+    weight = torch.cat([linear, -torch.rand(linear.shape, generator=draw)], 1)
+    bias = -3 - torch.rand(KERNELS, generator=draw)
+    offsets = torch.arange(RAYS + 1) * (SAMPLES // RAYS)
+    h = torch.randn(SAMPLES, KERNELS + SPEC.output_width, generator=draw)
+    rows = torch.randn(RAYS, 4, 1 + h.shape[1], generator=draw)
+    optical, colour = torch.rand(SAMPLES, generator=draw), torch.rand(SAMPLES, 3, generator=draw)
+    towards = torch.nn.functional.normalize(torch.randn(RAYS, 3, generator=draw), dim=-1)
+    aim = 0.3 * torch.randn(RAYS, 3, generator=draw)
+    rays_d = torch.nn.functional.normalize(aim - 2.5 * towards, dim=-1)
+    bounds, jitter = torch.tensor([[-0.5] * 3, [0.5] * 3]), torch.rand(RAYS, generator=draw)
+    shell = torch.from_numpy(leaps(_shell(96)))
+
+    def march(kernels: Kernels) -> Samples:
+        return kernels.march(2.5 * towards, rays_d, bounds, shell, STEP, jitter)
+
+    return {
+        "grid encoding": _both(lambda k, t: k.grid_encode(SPEC, t, x), table),
+        "Gaussian kernels": _both(
+            lambda k, f, w, b: k.gaussian_kernels(f, w, b, True, 8.0, True), features, weight, bias
+        ),
+        "per-ray linear": _both(lambda k, a, r: k.per_ray_linear(a, r, offsets), h, rows),
+        "marching": march,
+        "compositing": _both(lambda k, o, c: k.composite(o, c, offsets, 1e-3)[0], optical, colour),
+    }
+
+
+def _shell(side: int) -> np.ndarray:
+    """(side, side, side) cells near a sphere about the middle."""
+    axis = (np.arange(side) + 0.5) / side - 0.5
+    radius = np.sqrt(sum(np.square(part) for part in np.meshgrid(axis, axis, axis, indexing="ij")))
+    return np.abs(radius - 0.38) < 0.02
+
+
+def _both(forward: Callable[..., Tensor], *inputs: Tensor) -> Work:
+    """Forward and backward; the gradient that comes in is made before anything is timed."""
+    incoming: list[Tensor] = []
+
+    def work(kernels: Kernels) -> None:
+        leaves = [value.detach().requires_grad_() for value in inputs]
+        out = forward(kernels, *leaves)
+        if not incoming:
+            incoming.append(torch.ones_like(out))
+        out.backward(incoming[0])
+
+    return work
+
+
+def milliseconds(work: Work, kernels: Kernels, repeats: int) -> float:
+    """Median time of ``repeats`` runs, after one that compiles."""
+    work(kernels)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work(kernels)
+        times.append(1e3 * (time.perf_counter() - start))
+    return float(np.median(times))
+
+
+def compare(repeats: int = 9) -> dict[str, tuple[float, float]]:
+    """Kernel -> milliseconds of the reference and of the numba kernels; ``total`` is their sum."""
+    reference, fast = select("reference"), select("cpu")
+    found = {
+        name: (milliseconds(work, reference, max(repeats // 3, 3)), milliseconds(work, fast, repeats))
+        for name, work in works().items()
+    }
+    slow_total, fast_total = (sum(times[k] for times in found.values()) for k in range(2))
+    return {**found, "total": (slow_total, fast_total)}
+
+
+def main() -> None:
+    """Print the table."""
+    threads = torch.get_num_threads()
+    title = f"{SAMPLES} samples, {SPEC.levels} x {SPEC.features} features, {threads} threads, both passes"
+    table = Table("kernel", "torch ms", "numba ms", "times faster", title=title)
+    for name, (slow, fast) in compare().items():
+        table.add_row(name, f"{slow:.2f}", f"{fast:.2f}", f"{slow / fast:.1f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
