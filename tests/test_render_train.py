@@ -19,11 +19,16 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from render import reference
 from render.asset import read_asset
 from render.camera import look_at
-from scenes import load_scene
+from render.metrics import psnr, ssim
+from scenes import load_dataset, load_scene
+from scenes.dataset import composite
 from training import run as training_run
+from training.checkpoint import read_checkpoint
 from training.cli import main
+from training.families import find_family
 
 SMALL = [
     "gaussian_rbf.levels=4",
@@ -75,21 +80,28 @@ def command_line(data: Path, out: Path, *more: str) -> list[str]:
     return ["nerf_synthetic", f"data.path={data}", "train.steps=40", *SMALL, "--out", str(out), *more]
 
 
-def render_train(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+COMMAND = [sys.executable, "-c", "import sys; from training.cli import main; sys.exit(main())"]
+
+
+def render_train(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     """A process of its own: it makes an OpenGL context of its own too."""
-    command = [sys.executable, "-c", "import sys; from training.cli import main; sys.exit(main())"]
-    return subprocess.run(
-        [*command, *arguments], env={**os.environ, **environment}, capture_output=True, text=True
-    )
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a short training."""
+    """The run folder of a short training; its data lie in ``ball`` beside it."""
     folder = tmp_path_factory.mktemp("finished")
     result = render_train(command_line(ball_folder(folder / "ball"), folder / "run"))
     assert result.returncode == 0, result.stderr
+    assert "PSNR, baked shader" in result.stdout and "Warning" not in result.stderr
     return folder / "run"
+
+
+@pytest.fixture
+def no_gl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For runs within this process, whose OpenGL context belongs to other tests."""
+    monkeypatch.setenv("INSHADER_NO_GL", "1")
 
 
 def test_run_folder(finished: Path) -> None:
@@ -99,14 +111,76 @@ def test_run_folder(finished: Path) -> None:
     h, w, _ = iio.imread(finished / "comparison.png").shape
     assert (w, h) == (4 * 24, 2 * 24)  # truth, field, asset, error; both views there are
 
+    with iio.imopen(finished / "comparison.png", "r", plugin="pillow") as file:
+        picture = file.read() / 255
+    views = load_dataset(load_scene(finished / "config.yaml")).test
+    truth = composite(views.images, np.ones(3, np.float32))
+    for row in range(2):  # rounded to 8 bits once
+        assert np.abs(picture[24 * row : 24 * row + 24, :24] - truth[row]).max() < 0.51 / 255
+        field, asset, error = (picture[24 * row : 24 * row + 24, 24 * k : 24 * k + 24] for k in (1, 2, 3))
+        assert np.abs(field - asset).max() < 0.02
+        # Both are rounded, and the error is magnified: 5 / 255 of it at most
+        assert np.abs(np.clip(5 * np.abs(asset - truth[row]), 0, 1) - error).max() < 6 / 255
 
-def test_results(finished: Path) -> None:
+
+# What results.json holds (design, section 3); ``nullable`` is what a machine without OpenGL leaves out.
+NULLABLE = {"fps", "ms", "timer", "gl", "evaluations_per_pixel"}
+KINDS: dict[str, Any] = {
+    "format": int,
+    "scene": str,
+    "family": str,
+    "device": str,
+    "kernels": str,
+    "seconds": dict.fromkeys(("data", "compile", "train", "bake", "score"), float),
+    "steps": int,
+    "views": int,
+    "resolution": [int, int],
+    "samples_per_pixel": int,
+    "background": str,
+    "masked": bool,
+    "precision": str,
+    "asset_bytes": int,
+    "psnr": {"baked": float, "field": float, "foreground": float, "stages": dict, "per_view": [float, float]},
+    "ssim": {"baked": float},
+    "parity_db": float,
+    "fps": {"median": float},
+    "ms": {"median": float, "p95": float},
+    "timer": str,
+    "gl": {"renderer": str, "version": str},
+    "evaluations_per_pixel": float,
+    "family_metrics": dict,
+}
+
+
+def check_kinds(found: Any, wanted: Any) -> None:
+    if isinstance(wanted, dict):
+        assert set(found) == set(wanted)
+        for key, kind in wanted.items():
+            check_kinds(found[key], kind)
+    elif isinstance(wanted, list):
+        assert len(found) == len(wanted)
+        for value, kind in zip(found, wanted, strict=True):
+            check_kinds(value, kind)
+    else:
+        assert type(found) is wanted
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """``results.json``, after a check of its keys and types; NaN and infinity are not JSON."""
+
     def refuse(name: str) -> float:
         raise AssertionError(f"{name} in results.json")
 
-    results: dict[str, Any] = json.loads((finished / "results.json").read_text(), parse_constant=refuse)
-    no_gl = os.environ.get("INSHADER_NO_GL") == "1"
-    kinds: dict[str, Any] = {
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text(), parse_constant=refuse)
+    absent = {key for key in NULLABLE if results[key] is None}
+    assert absent in (set(), NULLABLE)
+    check_kinds(results, {key: type(None) if key in absent else kind for key, kind in KINDS.items()})
+    return results
+
+
+def test_results(finished: Path) -> None:
+    results = read_results(finished)
+    facts: dict[str, Any] = {
         "format": 1,
         "scene": "nerf_synthetic",
         "family": "gaussian_rbf",
@@ -121,39 +195,97 @@ def test_results(finished: Path) -> None:
         "precision": "float16",
         "asset_bytes": (finished / "asset.safetensors").stat().st_size,
     }
-    assert {key: results[key] for key in kinds} == kinds
-    assert set(results["seconds"]) == {"data", "compile", "train", "bake", "score"}
+    assert {key: results[key] for key in facts} == facts
+    assert all(value >= 0 for value in results["seconds"].values()) and results["seconds"]["train"] > 0
     psnr = results["psnr"]
-    assert set(psnr) == {"baked", "field", "foreground", "stages", "per_view"} and psnr["stages"] == {}
+    assert psnr["stages"] == {}
     assert psnr["baked"] == pytest.approx(np.mean(psnr["per_view"]), abs=1e-3)
     assert psnr["baked"] == pytest.approx(psnr["field"], abs=0.1)
     assert psnr["foreground"] < psnr["baked"] and 0 < results["ssim"]["baked"] <= 1
     assert results["parity_db"] >= 42
-    if not no_gl:
+    if os.environ.get("INSHADER_NO_GL") != "1":
         assert results["fps"]["median"] == pytest.approx(1e3 / results["ms"]["median"], rel=1e-3)
-        assert results["timer"] in ("wall", "gl") and set(results["gl"]) == {"renderer", "version"}
-        assert results["evaluations_per_pixel"] > 0
-    stored = dict(read_asset(finished / "asset.safetensors").results)
-    assert {**stored, "asset_bytes": 0} == {**results, "asset_bytes": 0}
+        assert results["ms"]["median"] <= results["ms"]["p95"]
+        assert results["timer"] in ("wall", "gl") and results["evaluations_per_pixel"] > 0
+    assert read_asset(finished / "asset.safetensors").results == results
+
+
+def test_scores_are_those_of_the_asset(finished: Path) -> None:
+    """Anew, from the file and the data, with numpy."""
+    results, asset = read_results(finished), read_asset(finished / "asset.safetensors")
+    views = load_dataset(load_scene(finished / "config.yaml")).test
+    truth = composite(views.images, asset.background)
+    covered = views.images[..., 3] > 0
+    drawn = [np.clip(reference.draw(asset, camera)["colour"], 0, 1) for camera in asset.held_out]
+    per_view = [psnr(a, b) for a, b in zip(drawn, truth, strict=True)]
+    foreground = [psnr(a, b, mask=mask) for a, b, mask in zip(drawn, truth, covered, strict=True)]
+    # Numpy and the shader differ by 1e-4 or less where the error is some 0.1.
+    assert per_view == pytest.approx(results["psnr"]["per_view"], abs=0.01)
+    assert np.mean(foreground) == pytest.approx(results["psnr"]["foreground"], abs=0.01)
+    alike = [ssim(a, b) for a, b in zip(drawn, truth, strict=True)]
+    assert np.mean(alike) == pytest.approx(results["ssim"]["baked"], abs=1e-3)
 
 
 def test_config_is_a_scene_file(finished: Path) -> None:
+    """It holds every key, and is equal to the scene it came from, with its family's options."""
     again = load_scene(finished / "config.yaml")
     assert again.resolved() == read_asset(finished / "asset.safetensors").scene
+    line = command_line(finished.parent / "ball", finished)
+    scene = load_scene(line[0], [word for word in line[1:-2] if "=" in word])
+    for key in ("name", "family", "seed", "data", "train"):
+        assert getattr(again, key) == getattr(scene, key)
+    assert find_family(again) == find_family(scene)
     assert again.train.steps == 40 and again.families["gaussian_rbf"]["levels"] == 4
 
 
-def test_default_folder_and_options_anywhere(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_config_repeats_the_run(finished: Path, tmp_path: Path, no_gl: None) -> None:
+    """Bit for bit, in another process."""
+    assert main([str(finished / "config.yaml"), "--out", str(tmp_path / "again")]) == 0
+    first, again = (read_asset(f / "asset.safetensors").tensors() for f in (finished, tmp_path / "again"))
+    assert set(first) == set(again)
+    assert [name for name, tensor in first.items() if not np.array_equal(tensor, again[name])] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "SCENE name=vase seed=3 --resume --device cpu",
+        "--resume SCENE name=vase --device cpu seed=3",
+        "name=vase SCENE --device=cpu seed=3 --resume",
+        "name=vase seed=3 --resume --device cpu SCENE",
+    ],
+)
+def test_default_folder_and_overrides_anywhere(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[Any] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training_run, "train", lambda *call: seen.append(call) or {})
     monkeypatch.setattr("training.cli.print_results", lambda *call: None)
-    line = ["--resume", "nerf_synthetic", f"data.path={data}", "--device", "cpu", "name=vase", "seed=3"]
-    assert main(line) == 0, capsys.readouterr().err
-    ((scene, folder, device, resume),) = seen
-    assert (scene.name, scene.seed, folder, device, resume) == ("vase", 3, Path("runs/vase"), "cpu", True)
+    (tmp_path / "a=b.yaml").write_text("name: jar\n")
+    for scene in ("quickstart", "a=b.yaml"):
+        assert main(line.replace("SCENE", scene).split()) == 0, capsys.readouterr().err
+    for scene, folder, device, resume in seen:
+        assert (scene.name, scene.seed, folder, device, resume) == ("vase", 3, Path("runs/vase"), "cpu", True)
+    assert len(seen) == 2 and seen[0][0].data.format == "procedural"
+
+
+def test_default_folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_gl: None) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vase.yaml").write_text(f"data:\n  path: {data.name}\n")
+    assert main(["vase.yaml", "train.steps=2", *SMALL]) == 0
+    assert {path.name for path in (tmp_path / "runs" / "vase").iterdir()} == FILES
+    assert read_results(tmp_path / "runs" / "vase")["scene"] == "vase"
+
+
+def test_pictures_too_small_for_ssim(data: Path, tmp_path: Path, no_gl: None) -> None:
+    """What does not apply is null."""
+    assert main(command_line(data, tmp_path / "out", "train.steps=2", "data.max_size=8")) == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["ssim"] == {"baked": None} and results["psnr"]["baked"] > 0
+
+
+# Mistakes --------------------------------------------------------------------------------------------------
 
 
 Spoil = Callable[[Path], object]
@@ -178,12 +310,33 @@ def other_size(data: Path) -> None:
     iio.imwrite(data / "train" / "r_3.png", np.zeros((12, 12, 4), np.uint8))
 
 
+def opaque(data: Path) -> None:
+    for path in (data / "train").iterdir():
+        iio.imwrite(path, iio.imread(path)[..., :3])
+
+
 def keep(data: Path) -> None:
     pass
 
 
 MISTAKES: dict[str, tuple[Spoil, list[str], list[str]]] = {
     "misspelt key": (keep, ["data.backgroud=white"], ["data.backgroud", "background"]),
+    "override without a value": (keep, ["train.steps"], ["train.steps", "key=value"]),
+    "two budgets": (keep, ["train.seconds=3"], ["train", "seconds", "steps"]),
+    "value out of bounds": (keep, ["train.steps=0"], ["train.steps", "0"]),
+    "misspelt section": (keep, ["gausian_rbf.levels=4"], ["gausian_rbf", "gaussian_rbf"]),
+    "unknown device": (keep, ["--device", "cdua"], ["--device", "cdua", "cuda"]),
+    "empty data": (
+        lambda data: shutil.rmtree(data) or data.mkdir(),
+        [],
+        ["data.path", "transforms_train.json"],
+    ),
+    "transforms that are no JSON": (
+        lambda data: (data / "transforms_train.json").write_text("{"),
+        [],
+        ["transforms_train.json", "JSON"],
+    ),
+    "pictures without alpha": (opaque, [], ["alpha", "data.bounds"]),
     "unknown family": (keep, ["family=kilonerf"], ["kilonerf", "gaussian_rbf"]),
     "unknown option": (keep, ["gaussian_rbf.decodr=rbf"], ["gaussian_rbf.decodr", "decoder"]),
     "unknown decoder": (keep, ["gaussian_rbf.decoder=tree"], ["gaussian_rbf.decoder", "tree"]),
@@ -215,16 +368,17 @@ def test_mistakes(mistake: str, data: Path, tmp_path: Path, capsys: pytest.Captu
 
 
 def refused(line: list[str], out: Path, capsys: pytest.CaptureFixture[str], *parts: str) -> None:
-    """Status 2, one line on stderr that has all ``parts``, and no result."""
+    """Status 2, one line on stderr that has all ``parts``, and nothing else anywhere."""
+    before = sorted(out.iterdir()) if out.is_dir() else []
     try:
         status = main(line)
     except SystemExit as error:  # the parser's own
         status = error.code  # type: ignore[assignment]
-    said = capsys.readouterr().err
-    assert status == 2, said
+    printed, said = capsys.readouterr()
+    assert status == 2 and not printed, said
     assert said.count("\n") == 1 and all(part in said for part in parts), said
-    left = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    assert not left & {"asset.safetensors", "results.json", "comparison.png"}, left
+    assert said.startswith("render-train: ")
+    assert (sorted(out.iterdir()) if out.is_dir() else []) == before
 
 
 def test_no_such_scene(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -233,18 +387,21 @@ def test_no_such_scene(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
     )
 
 
-def test_out_is_a_file(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "file"
-    out.write_text("kept")
-    refused(command_line(data, out), out, capsys, str(out), "is a file")
-    assert out.read_text() == "kept"
+@pytest.mark.parametrize("below", ["", "run", "a/run"])
+def test_out_is_a_file(below: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "file"
+    file.write_text("kept")
+    refused(command_line(data, file / below), file / below, capsys, f"{file} is a file")
+    assert file.read_text() == "kept"
 
 
 def test_out_is_read_only(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
-    refused(command_line(data, tmp_path / "out"), tmp_path / "out", capsys, "read-only")
+    out = tmp_path / "a" / "out"
+    refused(command_line(data, out), out, capsys, f"--out {out}", str(tmp_path), "read-only")
+    assert not (tmp_path / "a").exists()
 
 
 def test_little_room_is_told_before_training(
@@ -255,14 +412,30 @@ def test_little_room_is_told_before_training(
     refused(command_line(data, tmp_path / "out"), tmp_path / "out", capsys, "0 MB are free")
 
 
-def test_full_disk(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", sorted(FILES - {"log.jsonl"}))
+def test_a_disk_that_fills_up(
+    name: str,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    no_gl: None,
 ) -> None:
-    def full(path: Path, *_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    """Whichever file does not fit is named and absent, and no half of it is left."""
+    write = os.fsync
 
-    monkeypatch.setattr(training_run, "atomic_write", full)
-    refused(command_line(data, tmp_path / "out"), tmp_path / "out", capsys, "No space left", "config.yaml")
+    def full(descriptor: int) -> None:
+        if any(path.name.startswith(f".{Path(name).stem}.") for path in out.iterdir()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    out = tmp_path / "out"
+    assert main(command_line(data, out, "train.steps=2")) == 2
+    said = capsys.readouterr().err.splitlines()[-1]  # after the progress
+    assert said == f"render-train: {out / name}: No space left on device"
+    left = {path.name for path in out.iterdir()}
+    assert name not in left and "results.json" not in left and left <= FILES
 
 
 def test_cuda_is_absent(
@@ -273,23 +446,35 @@ def test_cuda_is_absent(
     refused(line, tmp_path / "out", capsys, "--device cuda", "--device cpu")
 
 
-def test_without_opengl(data: Path, tmp_path: Path, finished: Path) -> None:
-    result = render_train(command_line(data, tmp_path / "out"), INSHADER_NO_GL="1")
-    assert result.returncode == 0, result.stderr
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert results["fps"] is None and results["ms"] is None and results["gl"] is None
-    told = [line for line in result.stdout.splitlines() if "numpy renderer" in line]
-    assert len(told) == 1 and "libegl1" in told[0]
-    with_gl = json.loads((finished / "results.json").read_text())
-    # The same training, drawn by numpy and by the shader: pictures alike to far better than this.
-    assert results["psnr"]["baked"] == pytest.approx(with_gl["psnr"]["baked"], abs=0.01)
-
-
-def test_ctrl_c_and_resume(data: Path, tmp_path: Path) -> None:
+def test_without_opengl(
+    finished: Path, tmp_path: Path, no_gl: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The end of the same training, scored once more by numpy."""
     out = tmp_path / "out"
-    line = [part.replace("train.steps=40", "train.steps=600") for part in command_line(data, out)]
-    command = [sys.executable, "-c", "import sys; from training.cli import main; sys.exit(main())", *line]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    shutil.copytree(finished, out)
+    (out / "results.json").unlink()
+    assert main(command_line(finished.parent / "ball", out, "--resume")) == 0
+    printed, said = capsys.readouterr()
+    told = [line for line in printed.splitlines() if "numpy renderer" in line]
+    assert len(told) == 1 and "apt install libegl1" in told[0] and not said
+    results, with_gl = read_results(out), read_results(finished)
+    assert all(results[key] is None for key in NULLABLE)
+    assert results["steps"] == with_gl["steps"]
+    # Pictures of numpy and of the shader differ by far less than they do from the truth.
+    assert results["psnr"]["per_view"] == pytest.approx(with_gl["psnr"]["per_view"], abs=0.01)
+    assert results["ssim"]["baked"] == pytest.approx(with_gl["ssim"]["baked"], abs=1e-3)
+    assert results["parity_db"] >= 42
+    with_gl_bytes = (finished / "asset.safetensors").stat().st_size
+    assert results["asset_bytes"] == pytest.approx(with_gl_bytes, abs=1000)  # but for the results in it
+
+
+def test_ctrl_c_and_resume(data: Path, tmp_path: Path, no_gl: None) -> None:
+    """Of a run of five seconds, stopped as soon as its log says that it goes."""
+    out = tmp_path / "out"
+    line = [part.replace("train.steps=40", "train.seconds=5") for part in command_line(data, out)]
+    process = subprocess.Popen(
+        [*COMMAND, *line], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
     deadline = time.monotonic() + 120
     while not ((out / "log.jsonl").exists() and (out / "log.jsonl").read_text()):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
@@ -297,7 +482,23 @@ def test_ctrl_c_and_resume(data: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in said, said
-    assert (out / "checkpoint.safetensors").is_file() and not (out / "asset.safetensors").exists()
-    result = render_train([*line, "--resume"])
-    assert result.returncode == 0, result.stderr
-    assert json.loads((out / "results.json").read_text())["steps"] == 600
+    assert said.splitlines()[-1] == "render-train: interrupted"
+    assert {path.name for path in out.iterdir()} == {"checkpoint.safetensors", "config.yaml", "log.jsonl"}
+    done = read_checkpoint(out / "checkpoint.safetensors")[1]["position"]
+    assert 0 < done["total_steps"] and 0 < done["seconds"] < 5
+
+    assert main([*line, "--resume"]) == 0
+    results = read_results(out)
+    assert results["steps"] > done["total_steps"]
+    assert 4 < results["seconds"]["train"] < 6  # of both parts
+    steps = [json.loads(text)["step"] for text in (out / "log.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps)) and steps[-1] == results["steps"]
+
+
+def test_other_settings_do_not_resume(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    line = command_line(finished.parent / "ball", out, "--resume", "gaussian_rbf.neurons=5")
+    refused(line, out, capsys, str(out / "checkpoint.safetensors"), "other settings")

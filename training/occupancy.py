@@ -21,7 +21,7 @@ from training.kernels import Samples
 FADE_DENSITY, FADE_SEEN = 0.95, 0.3  # per update
 DENSE = 0.01  # optical thickness of a step below which a cell counts as empty; instant-ngp's value
 SEEN = 0.1  # compositing weight
-CELLS_PER_UPDATE = 1 << 17
+CELLS_PER_UPDATE = 1 << 18
 LEAP_CAP = 8  # cells; a longer leap saves little in a tight box and costs a pass over it to find
 
 
@@ -40,7 +40,8 @@ class Occupancy(nn.Module):
         self.shape = allowed.shape
         self.allowed = torch.from_numpy(np.flatnonzero(allowed))
         self.register_buffer("leaps", torch.from_numpy(leaps(allowed, LEAP_CAP)))
-        self.register_buffer("thickness", torch.zeros(allowed.size))
+        unseen = np.where(allowed.reshape(-1), np.inf, 0).astype(np.float32)  # kept until it is looked at
+        self.register_buffer("thickness", torch.from_numpy(unseen))
         self.register_buffer("seen", torch.zeros(allowed.size))
 
     @property
@@ -57,18 +58,20 @@ class Occupancy(nn.Module):
     @torch.no_grad()
     def update(self, optical_thickness: Callable[[Tensor], Tensor], generator: torch.Generator) -> None:
         """Look again at random allowed cells. ``optical_thickness`` maps points (n, 3) in [0, 1] to (n,)."""
-        pick = torch.randint(
-            len(self.allowed), (min(CELLS_PER_UPDATE, len(self.allowed)),), generator=generator
-        )
-        index = self.allowed[pick]
+        index = self.allowed
+        if len(index) > CELLS_PER_UPDATE:  # without repetition: of a cell written twice either value may stay
+            index = index[torch.randperm(len(index), generator=generator)[:CELLS_PER_UPDATE]]
         nx, ny, nz = self.shape
         corner = torch.stack([index // (ny * nz), index // nz % ny, index % nz], -1).float()
         x = (corner + torch.rand(corner.shape, generator=generator)) / torch.tensor([nx, ny, nz])
         found = optical_thickness(x.to(self.leaps.device))
         index = index.to(self.leaps.device)
-        self.thickness[index] = torch.maximum(self.thickness[index] * FADE_DENSITY, found)
+        before = self.thickness[index]
+        before[before.isinf()] = 0
+        self.thickness[index] = torch.maximum(before * FADE_DENSITY, found)
         # Until density has formed its mean is the bar, so that a faint start is not thrown away whole.
-        bar = min(DENSE, float(self.thickness[self.allowed].mean()))
+        known = self.thickness[self.allowed]
+        bar = min(DENSE, float(known[known.isfinite()].mean()))
         dense = (self.thickness > bar).cpu().numpy().reshape(self.shape)
         seen = dilate((self.seen > SEEN).cpu().numpy().reshape(self.shape))
         self.seen *= FADE_SEEN

@@ -18,9 +18,9 @@ from torch import Tensor
 from render.grid import GridSpec
 from render.occupancy import leaps
 from training.kernels import Kernels, Samples, cpu, reference, select
+from training.kernels.cpu.grid import BLOCK
 
 TOLERANCE = 1e-5
-BLOCK = cpu.BLOCK
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
