@@ -490,7 +490,8 @@ def test_ctrl_c_and_resume(data: Path, tmp_path: Path, no_gl: None) -> None:
     assert main([*line, "--resume"]) == 0
     results = read_results(out)
     assert results["steps"] > done["total_steps"]
-    assert 4 < results["seconds"]["train"] < 6  # of both parts
+    # Of both parts; a machine that has other things to do in one of them ends early or late.
+    assert done["seconds"] < results["seconds"]["train"] < 15
     steps = [json.loads(text)["step"] for text in (out / "log.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps)) and steps[-1] == results["steps"]
 
