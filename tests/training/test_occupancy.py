@@ -127,6 +127,17 @@ def test_what_has_gone_is_dropped() -> None:
     assert not cells[: R // 2].any()
 
 
+def test_what_is_seen_no_more_is_dropped() -> None:
+    """However dense it is: something else has come to stand before it."""
+    occupancy = Occupancy(np.ones((R, R, R), bool))
+    occupancy.note(*look(occupancy.leaps, 0, 20000))
+    occupancy.update(ball, seeded(0))
+    assert (occupancy.cells & SOLID).sum() > 100
+    for seed in range(40):
+        occupancy.update(ball, seeded(seed))
+    assert not occupancy.cells.any()
+
+
 def test_nothing_outside_the_allowed_is_occupied() -> None:
     allowed = np.zeros((R, R, R), bool)
     allowed[:, : R // 2] = True

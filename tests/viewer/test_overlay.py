@@ -11,9 +11,10 @@ from viewer.overlay import Overlay
 
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_text_appears_in_the_corner(ctx: moderngl.Context, scale: float) -> None:
-    _ = ctx.error  # reading it clears what an earlier test of the run left behind
     size = 320, 200
     target = ctx.simple_framebuffer(size)
+    target.use()  # a scope goes back to what was bound before it, which an earlier test may have released
+    _ = ctx.error  # reading it clears what an earlier test of the run left behind
     overlay = Overlay(ctx)
     pictures = []
     for text in ("", "60.0 fps", "Žluťoučký 99.9"):  # the last needs glyphs that come with a later update
