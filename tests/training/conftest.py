@@ -1,4 +1,4 @@
-"""A data set whose pictures are known in closed form, for models that are quick to train."""
+"""A data set whose pictures are known in closed form, and the kernels of each device."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 
 from render.camera import Camera, look_at
 from scenes import PosedImages, Views
+from training.kernels import Kernels, select
 
 RADIUS = 0.45
 SUPERSAMPLING = 4  # rays a pixel along each side: truth is area-filtered
@@ -49,3 +50,14 @@ def ball() -> PosedImages:
         up=np.float32([0, 0, 1]),
         world_from_source=np.eye(4),
     )
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def kernels(device: str) -> Kernels:
+    """The kernels that training uses on a device."""
+    return select(device)

@@ -217,7 +217,7 @@ def optical_thickness(s: Tensor, step: float) -> Tensor:
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:
-    return np.array(tensor.detach().cpu(), np.float32)
+    return tensor.detach().cpu().numpy().astype(np.float32)
 
 
 class Radiance:
