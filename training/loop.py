@@ -34,6 +34,7 @@ class Position:
         stage, step: index of the stage and steps done in it.
         steps: planned for the stage; a guess until the first calibration.
         calibrations: how many marks of CALIBRATE_AT have passed.
+        marked_step, marked_seconds: where the last of them was, in steps and seconds of the stage.
         seconds, stage_seconds: spent in steps, in all and in this stage.
         total_steps: done in all stages.
     """
@@ -42,6 +43,8 @@ class Position:
     step: int = 0
     steps: int = 0
     calibrations: int = 0
+    marked_step: int = 0
+    marked_seconds: float = 0.0
     seconds: float = 0.0
     stage_seconds: float = 0.0
     total_steps: int = 0
@@ -142,8 +145,10 @@ class Run:
         at = self.position
         passed = sum(at.stage_seconds >= mark * budget for mark in CALIBRATE_AT)
         if passed > at.calibrations:
-            at.calibrations = passed
-            at.steps = max(at.step, round(at.step * budget / at.stage_seconds))
+            # The rate since the last mark is the best guess of the rate to come.
+            rate = (at.step - at.marked_step) / max(at.stage_seconds - at.marked_seconds, 1e-9)
+            at.steps = at.step + max(0, round(rate * (budget - at.stage_seconds)))
+            at.calibrations, at.marked_step, at.marked_seconds = passed, at.step, at.stage_seconds
         if at.stage_seconds >= budget:
             at.steps = at.step
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from render.grid import GridSpec
 from training.kernels import Kernels, cpu, reference, select
-from training.kernels.cpu.grid import BLOCK
+from training.kernels.cpu.grid import WIDE
 
 TOLERANCE = 1e-5
 
@@ -115,7 +115,7 @@ def grid_sample(spec: GridSpec, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     return torch.from_numpy(table), torch.from_numpy(x), torch.from_numpy(grad)
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2 * BLOCK + 1])
+@pytest.mark.parametrize("rows", [0, 1, 2 * WIDE + 1])
 @pytest.mark.parametrize("name", GRIDS)
 def test_grid_encode(name: str, rows: int, kernels: Kernels, device: str) -> None:
     spec = GRIDS[name]

@@ -15,7 +15,7 @@ from training.kernels.cpu.common import FAST, TWO, ZERO, array
 
 FLOOR, LN2 = np.float32(NORMALISE_FLOOR), np.float32(math.log(2))
 
-WIDE = 256  # samples a block, innermost: every inner loop is a run of vectors in the first-level cache
+WIDE = 128  # samples a block, innermost: every inner loop is a run of vectors in the first-level cache
 BLOCKS_PER_TASK = 8
 
 
@@ -74,16 +74,23 @@ def _kernels_forward(x, a, q, bias, normalise, gain, linear, out):
 
 @njit(parallel=True, fastmath=FAST, cache=True)
 def _kernels_backward(x, a, q, normalise, gain, linear, out, grad, threads, gx, ga, gq, gbias):
-    """ga, gq (threads, N, F) and gbias (threads, N) are each thread's own sums."""
+    """ga, gq (threads, N, F) and gbias (threads, N) are each thread's own sums. A sum over samples is kept as
+    WIDE sums until the end, so that its order is written here and not chosen by the compiler."""
     n, features = x.shape
-    count = a.shape[0]
+    count = len(a)
+    fours = (count + 3) // 4 * 4  # kernels pass over gradients by fours, the last ones with zeros
     share = ((n + threads - 1) // threads + WIDE - 1) // WIDE * WIDE
     for thread in prange(threads):
         xt = np.zeros((features, WIDE), np.float32)
         gxt = np.empty((features, WIDE), np.float32)
-        gz = np.zeros((count, WIDE), np.float32)
+        gz = np.zeros((fours, WIDE), np.float32)
         phi = np.zeros((count, WIDE), np.float32)
         mean = np.empty(WIDE, np.float32)
+        sum_a = np.zeros((count, features, WIDE), np.float32)
+        sum_q = np.zeros((count, features, WIDE), np.float32)
+        sum_bias = np.zeros((count, WIDE), np.float32)
+        pa, pq = np.zeros((fours, features), np.float32), np.zeros((fours, features), np.float32)
+        pa[:count], pq[:count] = a, TWO * q
         for first in range(thread * share, min(n, (thread + 1) * share), WIDE):
             here = min(WIDE, n - first)
             if here < WIDE:
@@ -103,24 +110,33 @@ def _kernels_backward(x, a, q, normalise, gain, linear, out, grad, threads, gx, 
                 for i in range(WIDE):
                     mean[i] /= gain
             for j in range(count):
-                gj, pj, total = gz[j], phi[j], ZERO
                 for i in range(WIDE):
-                    gj[i] = LN2 * pj[i] * (gj[i] - mean[i])
-                    total += gj[i]
-                gbias[thread, j] += total
+                    gz[j, i] = LN2 * phi[j, i] * (gz[j, i] - mean[i])
+                    sum_bias[j, i] += gz[j, i]
                 for f in range(features):
-                    v, gv, af, qf = xt[f], gxt[f], a[j, f], TWO * q[j, f]
-                    total_a, total_q = ZERO, ZERO
+                    g, v, total_a, total_q = gz[j], xt[f], sum_a[j, f], sum_q[j, f]
                     for i in range(WIDE):
-                        t = gj[i] * v[i]
-                        total_a += t
-                        total_q += t * v[i]
-                        gv[i] += gj[i] * (af + qf * v[i])
-                    ga[thread, j, f] += total_a
-                    gq[thread, j, f] += total_q
+                        t = g[i] * v[i]
+                        total_a[i] += t
+                        total_q[i] += t * v[i]
+            for j in range(0, count, 4):
+                g0, g1, g2, g3 = gz[j], gz[j + 1], gz[j + 2], gz[j + 3]
+                for f in range(features):
+                    v, gv = xt[f], gxt[f]
+                    a0, a1, a2, a3 = pa[j, f], pa[j + 1, f], pa[j + 2, f], pa[j + 3, f]
+                    q0, q1, q2, q3 = pq[j, f], pq[j + 1, f], pq[j + 2, f], pq[j + 3, f]
+                    for i in range(WIDE):
+                        slope = g0[i] * q0 + g1[i] * q1 + g2[i] * q2 + g3[i] * q3
+                        gv[i] += g0[i] * a0 + g1[i] * a1 + g2[i] * a2 + g3[i] * a3 + v[i] * slope
             for i in range(here):
                 for f in range(features):
                     gx[first + i, f] = gxt[f, i]
+        for i in range(WIDE):
+            for j in range(count):
+                gbias[thread, j] += sum_bias[j, i]
+                for f in range(features):
+                    ga[thread, j, f] += sum_a[j, f, i]
+                    gq[thread, j, f] += sum_q[j, f, i]
 
 
 class _GaussianKernels(torch.autograd.Function):
@@ -140,7 +156,7 @@ class _GaussianKernels(torch.autograd.Function):
         x, weight, out = ctx.saved_tensors
         a, q = (array(part) for part in weight.detach().chunk(2, 1))
         threads, gx = get_num_threads(), torch.empty_like(x)
-        ga, gq = np.zeros((threads, *a.shape), np.float32), np.zeros((threads, *a.shape), np.float32)
+        ga, gq = np.zeros((2, threads, *a.shape), np.float32)
         gbias = np.zeros((threads, len(a)), np.float32)
         arrays = array(x), a, q, *ctx.options, array(out), array(grads[0])
         _kernels_backward(*arrays, threads, gx.numpy(), ga, gq, gbias)

@@ -15,7 +15,8 @@ from training.kernels.cpu.common import FAST, HALF, ONE, ZERO, array
 
 P1, P2 = np.uint32(HASH_PRIMES[1]), np.uint32(HASH_PRIMES[2])
 U1 = np.uint32(1)
-BLOCK = 512  # points per task: their features stay in the first-level cache while the levels pass over them
+WIDE = 256  # points a block, innermost: rows and weights of corners are found in runs of vectors
+BLOCKS_PER_TASK = 8
 
 
 def _levels(spec: GridSpec) -> tuple[Any, ...]:
@@ -39,87 +40,112 @@ def _wrap(i, size):
 
 
 @njit(inline="always")
-def _rows(cx, cy, cz, resolution, size, hashed):
-    """Rows of the 8 corners of a cell, x fastest."""
-    if hashed:  # the size of a hashed level is a power of two
-        mask = size - U1
-        y0, y1, z0, z1 = cy * P1, (cy + U1) * P1, cz * P2, (cz + U1) * P2
-        x0, x1 = cx, cx + U1
-        return (
-            (x0 ^ y0 ^ z0) & mask,
-            (x1 ^ y0 ^ z0) & mask,
-            (x0 ^ y1 ^ z0) & mask,
-            (x1 ^ y1 ^ z0) & mask,
-            (x0 ^ y0 ^ z1) & mask,
-            (x1 ^ y0 ^ z1) & mask,
-            (x0 ^ y1 ^ z1) & mask,
-            (x1 ^ y1 ^ z1) & mask,
+def _block(x, first, xt):
+    """Points ``first`` and on, transposed into xt (3, WIDE)."""
+    for i in range(min(WIDE, len(x) - first)):
+        xt[0, i], xt[1, i], xt[2, i] = x[first + i, 0], x[first + i, 1], x[first + i, 2]
+
+
+@njit(inline="always")
+def _corners(xt, scale, resolution, size, hashed, position, rows, weights):
+    """Rows in a level's table (8, WIDE) and trilinear weights (8, WIDE) of the corners of the cells that hold
+    points xt (3, WIDE); x fastest. ``position`` (3, WIDE) is room to work in."""
+    for axis in range(3):
+        for i in range(WIDE):
+            position[axis, i] = xt[axis, i] * scale + HALF
+    if hashed:
+        mask = size - U1  # the size of a hashed level is a power of two
+        for i in range(WIDE):
+            cx, cy, cz = (
+                np.uint32(np.int32(position[0, i])),
+                np.uint32(np.int32(position[1, i])),
+                np.uint32(np.int32(position[2, i])),
+            )
+            y0, z0 = cy * P1, cz * P2
+            x1, y1, z1 = cx + U1, y0 + P1, z0 + P2
+            rows[0, i], rows[1, i] = (cx ^ y0 ^ z0) & mask, (x1 ^ y0 ^ z0) & mask
+            rows[2, i], rows[3, i] = (cx ^ y1 ^ z0) & mask, (x1 ^ y1 ^ z0) & mask
+            rows[4, i], rows[5, i] = (cx ^ y0 ^ z1) & mask, (x1 ^ y0 ^ z1) & mask
+            rows[6, i], rows[7, i] = (cx ^ y1 ^ z1) & mask, (x1 ^ y1 ^ z1) & mask
+    else:
+        dy, dz = resolution, resolution * resolution
+        for i in range(WIDE):
+            cx, cy, cz = (
+                np.uint32(np.int32(position[0, i])),
+                np.uint32(np.int32(position[1, i])),
+                np.uint32(np.int32(position[2, i])),
+            )
+            row = cx + dy * cy + dz * cz
+            rows[0, i], rows[1, i] = _wrap(row, size), _wrap(row + U1, size)
+            rows[2, i], rows[3, i] = _wrap(row + dy, size), _wrap(row + dy + U1, size)
+            rows[4, i], rows[5, i] = _wrap(row + dz, size), _wrap(row + dz + U1, size)
+            rows[6, i], rows[7, i] = _wrap(row + dz + dy, size), _wrap(row + dz + dy + U1, size)
+    for i in range(WIDE):
+        px, py, pz = position[0, i], position[1, i], position[2, i]
+        fx, fy, fz = (
+            px - np.float32(np.int32(px)),
+            py - np.float32(np.int32(py)),
+            pz - np.float32(np.int32(pz)),
         )
-    i = cx + resolution * (cy + resolution * cz)
-    dy, dz = resolution, resolution * resolution
-    return (
-        _wrap(i, size),
-        _wrap(i + U1, size),
-        _wrap(i + dy, size),
-        _wrap(i + dy + U1, size),
-        _wrap(i + dz, size),
-        _wrap(i + dz + U1, size),
-        _wrap(i + dz + dy, size),
-        _wrap(i + dz + dy + U1, size),
-    )
+        gx, gy, gz = ONE - fx, ONE - fy, ONE - fz
+        near, right, up, both = gx * gy, fx * gy, gx * fy, fx * fy
+        weights[0, i], weights[1, i], weights[2, i], weights[3, i] = near * gz, right * gz, up * gz, both * gz
+        weights[4, i], weights[5, i], weights[6, i], weights[7, i] = near * fz, right * fz, up * fz, both * fz
+
+
+@njit(inline="always")
+def _room():
+    xt, position = np.zeros((3, WIDE), np.float32), np.empty((3, WIDE), np.float32)
+    return xt, position, np.empty((8, WIDE), np.uint32), np.empty((8, WIDE), np.float32)
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
 def _grid_forward(x, table, lanes, scale, resolution, offset, size, hashed, out):
-    n, features = x.shape[0], len(lanes)
-    for block in prange((n + BLOCK - 1) // BLOCK):
-        for level in range(len(scale)):
-            s, o, first = scale[level], offset[level], level * features
-            r, m, is_hashed = resolution[level], size[level], hashed[level]
-            for i in range(block * BLOCK, min(n, (block + 1) * BLOCK)):
-                px, py, pz = x[i, 0] * s + HALF, x[i, 1] * s + HALF, x[i, 2] * s + HALF
-                cx, cy, cz = np.uint32(px), np.uint32(py), np.uint32(pz)
-                fx, fy, fz = px - np.float32(cx), py - np.float32(cy), pz - np.float32(cz)
-                gx, gy, gz = ONE - fx, ONE - fy, ONE - fz
-                a, b, c, d, e, f, g, h = _rows(cx, cy, cz, r, m, is_hashed)
-                for k in range(features):
-                    near = (table[o + a, k] * gx + table[o + b, k] * fx) * gy + (
-                        table[o + c, k] * gx + table[o + d, k] * fx
-                    ) * fy
-                    far = (table[o + e, k] * gx + table[o + f, k] * fx) * gy + (
-                        table[o + g, k] * gx + table[o + h, k] * fx
-                    ) * fy
-                    out[i, first + k] = near * gz + far * fz
+    n, features = len(x), len(lanes)
+    task = WIDE * BLOCKS_PER_TASK
+    for chunk in prange((n + task - 1) // task):
+        xt, position, rows, w = _room()
+        for first in range(chunk * task, min(n, (chunk + 1) * task), WIDE):
+            _block(x, first, xt)
+            for level in range(len(scale)):
+                s, r, m, is_hashed = scale[level], resolution[level], size[level], hashed[level]
+                _corners(xt, s, r, m, is_hashed, position, rows, w)
+                o, column = offset[level], level * features
+                for i in range(min(WIDE, n - first)):
+                    a, b, c, d = o + rows[0, i], o + rows[1, i], o + rows[2, i], o + rows[3, i]
+                    e, f, g, h = o + rows[4, i], o + rows[5, i], o + rows[6, i], o + rows[7, i]
+                    for k in range(features):
+                        near = (table[a, k] * w[0, i] + table[b, k] * w[1, i]) + (
+                            table[c, k] * w[2, i] + table[d, k] * w[3, i]
+                        )
+                        far = (table[e, k] * w[4, i] + table[f, k] * w[5, i]) + (
+                            table[g, k] * w[6, i] + table[h, k] * w[7, i]
+                        )
+                        out[first + i, column + k] = near + far
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
 def _grid_backward(x, grad, lanes, scale, resolution, offset, size, hashed, out):
     """A level is one thread's own: no two threads ever add to the same row."""
-    features = len(lanes)
+    n, features = len(x), len(lanes)
     for level in prange(len(scale)):
-        s, o, first = scale[level], offset[level], level * features
-        r, m, is_hashed = resolution[level], size[level], hashed[level]
-        for i in range(x.shape[0]):
-            used = False
-            for k in range(features):
-                used |= grad[i, first + k] != ZERO
-            if not used:  # samples behind a surface
-                continue
-            px, py, pz = x[i, 0] * s + HALF, x[i, 1] * s + HALF, x[i, 2] * s + HALF
-            cx, cy, cz = np.uint32(px), np.uint32(py), np.uint32(pz)
-            fx, fy, fz = px - np.float32(cx), py - np.float32(cy), pz - np.float32(cz)
-            gx, gy, gz = ONE - fx, ONE - fy, ONE - fz
-            a, b, c, d, e, f, g, h = _rows(cx, cy, cz, r, m, is_hashed)
-            for k in range(features):
-                v = grad[i, first + k]
-                out[o + a, k] += v * (gx * gy * gz)
-                out[o + b, k] += v * (fx * gy * gz)
-                out[o + c, k] += v * (gx * fy * gz)
-                out[o + d, k] += v * (fx * fy * gz)
-                out[o + e, k] += v * (gx * gy * fz)
-                out[o + f, k] += v * (fx * gy * fz)
-                out[o + g, k] += v * (gx * fy * fz)
-                out[o + h, k] += v * (fx * fy * fz)
+        xt, position, rows, w = _room()
+        s, r, m, is_hashed = scale[level], resolution[level], size[level], hashed[level]
+        o, column = offset[level], level * features
+        out[o : o + np.int64(size[level])] = ZERO
+        for first in range(0, n, WIDE):
+            _block(x, first, xt)
+            _corners(xt, s, r, m, is_hashed, position, rows, w)
+            for i in range(min(WIDE, n - first)):
+                used = False
+                for k in range(features):
+                    used |= grad[first + i, column + k] != ZERO
+                if not used:  # samples behind a surface
+                    continue
+                for corner in range(8):
+                    row, weight = o + rows[corner, i], w[corner, i]
+                    for k in range(features):
+                        out[row, k] += grad[first + i, column + k] * weight
 
 
 class _GridEncode(torch.autograd.Function):
@@ -134,7 +160,7 @@ class _GridEncode(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
-        out = torch.zeros(ctx.spec.entries, ctx.spec.features)
+        out = torch.empty(ctx.spec.entries, ctx.spec.features)
         _grid_backward(array(x), array(grads[0]), *_levels(ctx.spec), out.numpy())
         return out, None, None
 
