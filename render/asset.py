@@ -61,8 +61,8 @@ class BakedAsset:
     """A trained scene, ready to draw.
 
     Attributes:
-        family: names ``shaders/families/<family>.glsl``.
-        driver: names the module of ``render/drivers`` that draws it.
+        family, driver: the driver is a module of ``render/drivers``; what it calls is the family's shader
+            ``shaders/families/<family>/<driver>.glsl``.
         bounds: (2, 3) float32 corners of the scene box in world units.
         networks, grids: by the names that the family's shader uses.
         volumes: (x, y, z) bool arrays over the box, for example ``occupancy``; a bit per cell in the file.
@@ -101,6 +101,11 @@ class BakedAsset:
         found.update({f"grids/{name}": grid.table for name, grid in self.grids.items()})
         found.update({f"volumes/{name}": np.packbits(volume) for name, volume in self.volumes.items()})
         return found
+
+    @property
+    def shader(self) -> str:
+        """What ``#include family`` stands for."""
+        return f"{self.family}/{self.driver}"
 
     @property
     def precision(self) -> str:

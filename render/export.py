@@ -62,7 +62,7 @@ def glsl_text(asset: BakedAsset, camera: Camera) -> str:
     source = compose(
         f"drivers/{asset.driver}.frag",
         version=FRAGMENT,
-        family=asset.family,
+        family=asset.shader,
         expand=parts.expand,
         defines=defines,
     )

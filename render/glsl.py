@@ -3,7 +3,7 @@
 Three directives of our own are expanded, each alone on its line::
 
     #include "common/box.glsl"    a file of ``shaders/``, once per program
-    #include family               the shader of the asset's family
+    #include family               what the asset's family has for its driver
     #asset network decoder        a part of the asset by the name the *shader* uses, see ``render/parts.py``
 
 Strings of an asset's header never reach the GLSL: the shader asks, the asset only answers with numbers. With
@@ -58,7 +58,7 @@ def compose(
 
     Args:
         version: what follows ``#version``.
-        family: what ``#include family`` stands for.
+        family: what ``#include family`` stands for, ``family/driver``.
         expand: answers ``#asset``.
         defines: macros, set before the first line.
 
@@ -79,8 +79,8 @@ def compose_text(text: str, *, name: str, version: str = COMPUTE, expand: Expand
 
 
 def families() -> list[str]:
-    """Names of the families that have a shader."""
-    return sorted(path.stem for path in (SHADERS / "families").glob("*.glsl"))
+    """The shaders of the families, ``family/driver``."""
+    return sorted(f"{path.parent.name}/{path.stem}" for path in (SHADERS / "families").glob("*/*.glsl"))
 
 
 def _include(path: str, files: list[str], family: str | None, expand: Expand | None) -> list[str]:

@@ -43,10 +43,8 @@ def driver_of(asset: BakedAsset) -> ModuleType:
     known = sorted(module.name for module in pkgutil.iter_modules(drivers.__path__))
     if asset.driver not in known:
         raise InshaderError(f"the asset wants the driver {asset.driver!r:.40}, there are {', '.join(known)}")
-    if asset.family not in families():
-        raise InshaderError(
-            f"the asset is of the family {asset.family!r:.40}, there are {', '.join(families())}"
-        )
+    if asset.shader not in families():
+        raise InshaderError(f"the asset is {asset.shader!r:.80}, there are {', '.join(families())}")
     driver = importlib.import_module(f"{drivers.__name__}.{asset.driver}")
     driver.check(asset)
     return driver

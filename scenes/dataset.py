@@ -50,6 +50,54 @@ class PosedImages:
     world_from_source: NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One picture, lying in the plane z = 0 of the world, to be fitted as it is.
+
+    Attributes:
+        test: the picture, as ``Views`` of one, with the camera before it whose pixels are the picture's own.
+        bounds: (2, 3) float32: the picture fills low..high in x and y, its top row at high y; half its
+            diagonal is 1.
+        peak: the value that scores count as 1: 1, or the largest of an HDR picture.
+        background, background_name, up, world_from_source: as in ``PosedImages``.
+    """
+
+    test: Views
+    bounds: NDArray[np.float32]
+    peak: float
+    background: NDArray[np.float32]
+    background_name: str
+    up: NDArray[np.float32]
+    world_from_source: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A closed surface, with points at known distances from it.
+
+    Attributes:
+        vertices, faces: (v, 3) float32 in world units, (f, 3) int64; what metrics measure against.
+        points: (n, 3) float32, in the box; in random order: near, on and away from the surface as 4:3:1.
+        distances: (n,) float32, world units, negative inside.
+        test: pictures of the surface, shaded as the ``trace`` driver shades one without a colour of its own.
+        bounds, background, background_name, up, world_from_source: as in ``PosedImages``.
+    """
+
+    vertices: NDArray[np.float32]
+    faces: NDArray[np.int64]
+    points: NDArray[np.float32]
+    distances: NDArray[np.float32]
+    test: Views
+    bounds: NDArray[np.float32]
+    background: NDArray[np.float32]
+    background_name: str
+    up: NDArray[np.float32]
+    world_from_source: NDArray[np.float64]
+
+
+Dataset = PosedImages | Picture | Surface
+
+
 def composite(images: NDArray[np.generic], background: NDArray[np.float32]) -> NDArray[np.float32]:
     """Pictures (..., 3 | 4) as read -> (..., 3) float32 display colours on ``background``."""
     values = images.astype(np.float32) / _peak(images)

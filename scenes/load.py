@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from render.errors import InshaderError
-from scenes.dataset import PosedImages
+from scenes.dataset import Dataset
 from scenes.scene import Scene
 
 MESH_EXTENSIONS = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf", ".3mf", ".dae")
-ACCEPTED = f"a folder with transforms_train.json (blender), or a mesh ({' '.join(MESH_EXTENSIONS)})"
+PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".exr", ".hdr", ".tif", ".tiff", ".webp", ".bmp")
+ACCEPTED = (
+    f"a folder with transforms_train.json (blender), a mesh ({' '.join(MESH_EXTENSIONS)}) "
+    f"or a picture ({' '.join(PICTURE_EXTENSIONS)})"
+)
 
 
-def load_dataset(scene: Scene) -> PosedImages:
-    """Read or render the pictures of a scene, in world units.
+def load_dataset(scene: Scene) -> Dataset:
+    """Read, render or sample the data of a scene, in world units.
 
     Raises:
         InshaderError: ``data`` names nothing that a reader accepts, or the reader found a mistake.
@@ -32,6 +36,14 @@ def load_dataset(scene: Scene) -> PosedImages:
         from scenes.mesh import render_mesh
 
         return render_mesh(path, scene)
+    if kind == "surface":
+        from scenes.surface import read_surface
+
+        return read_surface(path, scene)
+    if kind == "picture":
+        from scenes.picture import read_picture
+
+        return read_picture(path, scene)
     from scenes.blender import read_blender
 
     if not path.is_dir():
@@ -50,6 +62,8 @@ def _recognise(path: Path | None) -> str:
     if path.is_file():
         if path.suffix.lower() in MESH_EXTENSIONS:
             return "mesh"
+        if path.suffix.lower() in PICTURE_EXTENSIONS:
+            return "picture"
         raise InshaderError(f"data.path: {path} is not such a file: expected {ACCEPTED}")
     if not path.is_dir():
         raise InshaderError(f"data.path: there is no {path}: expected {ACCEPTED}")

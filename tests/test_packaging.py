@@ -27,7 +27,7 @@ folders = {pathlib.Path(module.__file__).parents[1] for module in (render, scene
 assert len(folders) == 1, folders
 from render.glsl import families
 from scenes.scene import bundled_scenes
-assert "gaussian_rbf" in families() and "quickstart" in bundled_scenes()
+assert "gaussian_rbf/march" in families() and "quickstart" in bundled_scenes()
 print(folders.pop())
 """
 

@@ -28,7 +28,7 @@ from scenes.dataset import composite
 from training import run as training_run
 from training.checkpoint import read_checkpoint
 from training.cli import main
-from training.families import find_family
+from training.families import find_task
 
 SMALL = [
     "gaussian_rbf.levels=4",
@@ -237,9 +237,9 @@ def test_config_is_a_scene_file(finished: Path) -> None:
     scene = load_scene(line[0], [word for word in line[1:-2] if "=" in word])
     for key in ("name", "family", "seed", "data", "train"):
         assert getattr(again, key) == getattr(scene, key)
-    assert find_family(again) == find_family(scene)
+    assert find_task(again) == find_task(scene)
     assert again.train.steps == 40 and again.families["gaussian_rbf"]["levels"] == 4
-    assert set(again.families["gaussian_rbf"]) == set(find_family(scene)[0].config.model_fields)
+    assert set(again.families["gaussian_rbf"]) == set(find_task(scene)[0].config.model_fields)
 
 
 def test_config_repeats_the_run(finished: Path, tmp_path: Path, no_gl: None) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -47,3 +49,31 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if about.get("format") != FORMAT:
         raise InshaderError(f"{path}: checkpoint format {about.get('format')}, this version reads {FORMAT}")
     return tensors, about
+
+
+# State of a model -------------------------------------------------------------------------------------------
+
+
+def prefixed(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The entries under longer names."""
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+def without_prefix(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The entries whose names begin with ``prefix``, under what is left of them."""
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Moments and counts of every parameter, ``<parameter>.<name>``."""
+    moments = optimiser.state_dict()["state"]
+    return {f"{index}.{name}": value for index, part in moments.items() for name, value in part.items()}
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
+    """Undo ``optimiser_state``; rates are left as they are."""
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in state.items():
+        index, key = name.split(".")
+        moments.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})

@@ -25,9 +25,10 @@ from render.asset import BakedAsset, asset_bytes, asset_from_bytes, write_asset
 from render.bench import frame_times
 from render.errors import InshaderError
 from render.files import atomic_write, replacing
-from scenes import PosedImages, Scene, load_dataset
+from scenes import Scene, load_dataset
+from scenes.dataset import Dataset
 from training import kernels
-from training.families import find_family
+from training.families import find_task
 from training.loop import Run
 from training.score import asset_drawer, score
 
@@ -42,18 +43,16 @@ def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, An
         InshaderError: the scene, its data, the device or the folder is not usable; said before training.
         KeyboardInterrupt: after the checkpoint is written.
     """
-    family, config = find_family(scene)
+    task, config = find_task(scene)
     device = pick_device(device)
     check_folder(folder)
     clock = time.monotonic()
     dataset = load_dataset(scene)
-    wanted = family.tasks[config.task]
-    if not isinstance(dataset, wanted):
-        raise InshaderError(
-            f"{scene.family}.task={config.task} takes {wanted.__name__}, the data is {type(dataset).__name__}"
-        )
+    if not isinstance(dataset, task.dataset):
+        wanted, found = task.dataset.__name__, type(dataset).__name__
+        raise InshaderError(f"{scene.family}.task={config.task} takes {wanted}, the data is {found}")
     kernel_module = kernels.select(device)
-    model = family.build(config, dataset, kernel_module, device, scene.seed)
+    model = task.build(config, dataset, kernel_module, device, scene.seed)
     seconds = {"data": time.monotonic() - clock}
     clock = time.monotonic()
     model.compile()
@@ -115,7 +114,7 @@ def _write_results(folder: Path, asset: BakedAsset, results: dict[str, Any], com
     atomic_write(folder / "results.json", (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
 
 
-def _picture_facts(dataset: PosedImages) -> dict[str, Any]:
+def _picture_facts(dataset: Dataset) -> dict[str, Any]:
     camera = dataset.test.cameras[0]
     return {
         "views": len(dataset.test),

@@ -15,7 +15,7 @@ volume ``occupancy``   samples in unset cells are not evaluated
 
 The compute host runs two passes (find and list the rays that meet anything; march those), the fragment host
 one.
-``reference`` is the numpy twin of ``shaders/drivers/march.glsl`` and ``shaders/families/gaussian_rbf.glsl``.
+``reference`` is the numpy twin of ``march.glsl`` in ``shaders/drivers`` and in ``shaders/families``.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Passes:
         return compose(
             f"drivers/{name}",
             version=COMPUTE if self.host == "compute" else FRAGMENT,
-            family=self.asset.family,
+            family=self.asset.shader,
             expand=self.parts.expand,
             defines={**self.defines, "NORMALS": int(normals)},
         )
@@ -200,7 +200,7 @@ def reference(asset: BakedAsset, camera: Camera, mode: str) -> tuple[Array, Arra
 
 
 class Field:
-    """The numpy twin of ``shaders/families/gaussian_rbf.glsl``, and the asset's numbers in float32."""
+    """The numpy twin of ``shaders/families/gaussian_rbf/march.glsl``, and the asset's numbers in float32."""
 
     def __init__(self, asset: BakedAsset) -> None:
         parts = Parts(asset, "compute")

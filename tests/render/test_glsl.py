@@ -14,9 +14,9 @@ from render.errors import InshaderError
 @pytest.fixture
 def shaders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of shaders of our own."""
-    for folder in ("common", "families"):
+    for folder in ("common", "families/plain"):
         (tmp_path / folder).mkdir()
-    (tmp_path / "families" / "plain.glsl").write_text("float family() { return 1.0; }\n")
+    (tmp_path / "families" / "plain" / "march.glsl").write_text("float family() { return 1.0; }\n")
     (tmp_path / "common" / "inner.glsl").write_text("// one\nfloat inner() { return 2.0; }\n")
     (tmp_path / "common" / "outer.glsl").write_text(
         '#include "common/inner.glsl"\nfloat outer() { return 3.0; }\n'
@@ -93,7 +93,7 @@ def test_missing_things_are_named(shaders: Path) -> None:
     with pytest.raises(InshaderError, match=r"main.comp:3: there is no asset"):
         glsl.compose("main.comp")
     write_main(shaders, "", "#include family\n")
-    assert "float family()" in glsl.compose("main.comp", family="plain").text
+    assert "float family()" in glsl.compose("main.comp", family="plain/march").text
     for name in ("fancy", "../common/inner", None):
         with pytest.raises(InshaderError, match=r"main.comp:3: there is no family .*there are plain"):
             glsl.compose("main.comp", family=name)

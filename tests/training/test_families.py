@@ -15,9 +15,7 @@ from render.errors import InshaderError
 from render.glsl import families as shaders
 from scenes import Scene, load_scene
 from training import families
-from training.families import Family, family_names, find_family
-
-NAMES = family_names()
+from training.families import Family, family_names, find_task
 
 
 def scene(folder: Path, *overrides: str) -> Scene:
@@ -32,6 +30,10 @@ def record(name: str) -> Family:
     return found
 
 
+NAMES = family_names()
+TASKS = [(name, task) for name in NAMES for task in record(name).tasks]
+
+
 def told(action: Callable[[], object]) -> str:
     """The one line of an error."""
     with pytest.raises(InshaderError) as caught:
@@ -41,53 +43,56 @@ def told(action: Callable[[], object]) -> str:
 
 
 def test_there_are_families() -> None:
-    assert "gaussian_rbf" in NAMES
-    assert NAMES == sorted(
-        path.stem for path in Path(families.__path__[0]).glob("*.py") if path.stem != "__init__"
-    )
+    found = {path.stem for path in Path(families.__path__[0]).iterdir() if not path.stem.startswith("_")}
+    assert "gaussian_rbf" in NAMES and NAMES == sorted(found)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_family_has_a_shader(name: str) -> None:
-    assert name in shaders()
+    assert name in {shader.partition("/")[0] for shader in shaders()}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_config(name: str) -> None:
-    """Frozen, refuses unknown keys, complete without any option, and says which tasks there are."""
-    config = record(name).config
+@pytest.mark.parametrize(("name", "task"), TASKS)
+def test_config(name: str, task: str) -> None:
+    """Frozen, refuses unknown keys, complete without any option, and knows its task."""
+    config = record(name).tasks[task].config
     assert issubclass(config, BaseModel)
     assert config.model_config.get("extra") == "forbid" and config.model_config.get("frozen")
     default = config()
     assert config.model_validate(default.model_dump(mode="json")) == default
-    tasks = get_args(config.model_fields["task"].annotation)
-    assert tasks and set(tasks) == set(record(name).tasks)
-    assert default.task in tasks  # type: ignore[attr-defined]
-    for kind in record(name).tasks.values():
-        assert getattr(scenes.dataset, kind.__name__) is kind
+    assert get_args(config.model_fields["task"].annotation) == (task,)
+    assert default.task == task  # type: ignore[attr-defined]
+    kind = record(name).tasks[task].dataset
+    assert getattr(scenes.dataset, kind.__name__) is kind
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_family_is_found_with_its_options(name: str, tmp_path: Path) -> None:
-    task = get_args(record(name).config.model_fields["task"].annotation)[-1]
-    family, config = find_family(scene(tmp_path, f"family={name}", f"{name}.task={task}"))
-    assert family is record(name)
-    assert config == record(name).config(task=task)
+@pytest.mark.parametrize(("name", "task"), TASKS)
+def test_every_preset_holds(name: str, task: str) -> None:
+    found = record(name).tasks[task]
+    assert found.presets["default"] == {}
+    for options in found.presets.values():
+        found.config.model_validate(options)
+
+
+@pytest.mark.parametrize(("name", "task"), TASKS)
+def test_task_is_found_with_its_options(name: str, task: str, tmp_path: Path) -> None:
+    found, config = find_task(scene(tmp_path, f"family={name}", f"{name}.task={task}"))
+    assert found is record(name).tasks[task]
+    assert config == found.config(task=task)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_options_are_told(name: str, tmp_path: Path) -> None:
     """One line that says whose option, what was found, and which one may be meant."""
     chosen = f"family={name}"
-    message = told(lambda: find_family(scene(tmp_path, chosen, f"{name}.tsak=1")))
+    message = told(lambda: find_task(scene(tmp_path, chosen, f"{name}.tsak=1")))
     assert f"{name}.tsak" in message and f"{name}.task" in message
-    message = told(lambda: find_family(scene(tmp_path, chosen, f"{name}.zzzzzzzz=1")))
+    message = told(lambda: find_task(scene(tmp_path, chosen, f"{name}.zzzzzzzz=1")))
     assert f"{name}.zzzzzzzz" in message
-    message = told(lambda: find_family(scene(tmp_path, chosen, f"{name}.task=unheard_of")))
+    message = told(lambda: find_task(scene(tmp_path, chosen, f"{name}.task=unheard_of")))
     assert f"{name}.task" in message and "unheard_of" in message
-    for task in get_args(record(name).config.model_fields["task"].annotation):
-        assert task in message
-    message = told(lambda: find_family(scene(tmp_path, chosen, f"{name}.task=[1, 2]")))
+    assert all(task in message for task in record(name).tasks)
+    message = told(lambda: find_task(scene(tmp_path, chosen, f"{name}.task=[1, 2]")))
     assert f"{name}.task" in message
 
 
@@ -101,28 +106,28 @@ def test_numbers_out_of_bounds_are_told(tmp_path: Path) -> None:
         ("decoder=bilinear", "'normalised_rbf', 'rbf' or 'mlp'"),
     ):
         key, _, value = option.partition("=")
-        message = told(lambda option=option: find_family(scene(tmp_path, f"gaussian_rbf.{option}")))
+        message = told(lambda option=option: find_task(scene(tmp_path, f"gaussian_rbf.{option}")))
         assert f"gaussian_rbf.{key}" in message and value in message and wanted in message
 
 
 def test_unknown_families_are_told(tmp_path: Path) -> None:
-    message = told(lambda: find_family(scene(tmp_path, "family=gausian_rbf")))
+    message = told(lambda: find_task(scene(tmp_path, "family=gausian_rbf")))
     assert "gausian_rbf is not a family" in message and "is gaussian_rbf meant?" in message
-    message = told(lambda: find_family(scene(tmp_path, "family=zzzz")))
+    message = told(lambda: find_task(scene(tmp_path, "family=zzzz")))
     assert all(name in message for name in NAMES)
 
 
 def test_misspelt_sections_are_told(tmp_path: Path) -> None:
     """A section that nobody would read must not pass in silence, wherever it comes from."""
-    message = told(lambda: find_family(scene(tmp_path, "gausian_rbf.levels=4")))
+    message = told(lambda: find_task(scene(tmp_path, "gausian_rbf.levels=4")))
     assert "gausian_rbf is not a family" in message and "gaussian_rbf" in message
     (tmp_path / "b.yaml").write_text("gaussian-rbf:\n  levels: 4\n")
-    message = told(lambda: find_family(load_scene(tmp_path / "b.yaml")))
+    message = told(lambda: find_task(load_scene(tmp_path / "b.yaml")))
     assert "gaussian-rbf is not a family" in message
 
 
 def test_sections_of_other_families_are_let_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scene may hold options for each of several families."""
     monkeypatch.setattr(families, "family_names", lambda: [*NAMES, "another"])
-    _, config = find_family(scene(tmp_path, "another.unknown=1", "gaussian_rbf.levels=3"))
+    _, config = find_task(scene(tmp_path, "another.unknown=1", "gaussian_rbf.levels=3"))
     assert config.levels == 3

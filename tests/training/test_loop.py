@@ -24,7 +24,7 @@ from render.errors import InshaderError
 from scenes import PosedImages
 from training.checkpoint import read_checkpoint, write_checkpoint
 from training.families import Stage, seeded
-from training.families.gaussian_rbf import Config, Radiance
+from training.families.gaussian_rbf.radiance import Config, Radiance
 from training.kernels import cpu
 from training.loop import Run
 
@@ -457,9 +457,9 @@ def test_headless(key: str, finished: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda state: state.pop("field.grid.table"),
+        lambda state: state.pop("field.decoder.grid.table"),
         lambda state: state.pop("generator"),
-        lambda state: state.update({"field.grid.table": torch.zeros(3, 2)}),
+        lambda state: state.update({"field.decoder.grid.table": torch.zeros(3, 2)}),
         lambda state: state.update({"optimiser.exp_avg": torch.zeros(3)}),
         lambda state: state.update({"generator": torch.zeros(3, dtype=torch.uint8)}),
         lambda state: state.update({"counters": torch.zeros(5)}),

@@ -63,20 +63,27 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
-class Family:
-    """A family and what it can do.
+class Task:
+    """One thing that a family can be trained for.
 
     Attributes:
-        config: its options, a pydantic model with a field ``task``.
-        tasks: task -> the dataset type that it takes.
+        config: its options, a pydantic model with a field ``task`` of one value.
+        dataset: the type of data that it takes.
         build: makes a Model of (config, dataset, kernels, device, seed).
         presets: ``train.preset`` -> options that differ from the defaults; the scene's own options win.
     """
 
     config: type[BaseModel]
-    tasks: Mapping[str, type]
+    dataset: type
     build: Callable[[Any, Any, Kernels, str, int], Model]
     presets: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family: its tasks by name, the first of which is the one that a scene gets without asking."""
+
+    tasks: Mapping[str, Task]
 
 
 def family_names() -> list[str]:
@@ -84,11 +91,12 @@ def family_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def find_family(scene: Scene) -> tuple[Family, Any]:
-    """The family that a scene asks for, and its options.
+def find_task(scene: Scene) -> tuple[Task, Any]:
+    """What a scene asks for, ``family`` and ``<family>.task``, and its options.
 
     Raises:
-        InshaderError: no such family or preset, a section that names no family, an option that does not hold.
+        InshaderError: no such family, task or preset, a section that names no family, an option that does
+            not hold.
     """
     names = family_names()
     for name in [scene.family, *scene.families]:
@@ -99,22 +107,27 @@ def find_family(scene: Scene) -> tuple[Family, Any]:
                 f"scene {scene.name}: {name} is not a family (there are: {', '.join(names)}){hint}"
             )
     family: Family = importlib.import_module(f"{__name__}.{scene.family}").FAMILY
-    if scene.train.preset not in family.presets:
-        known = ", ".join(family.presets)
+    section = scene.families.get(scene.family, {})
+    wanted = section.get("task", next(iter(family.tasks)))
+    if not isinstance(wanted, str) or wanted not in family.tasks:
+        known = ", ".join(family.tasks)
+        raise InshaderError(f"scene {scene.name}: {scene.family}.task={wanted!r:.60} is not one of {known}")
+    task = family.tasks[wanted]
+    if scene.train.preset not in task.presets:
+        known = ", ".join(task.presets)
         raise InshaderError(f"scene {scene.name}: train.preset={scene.train.preset} is not one of {known}")
-    options = {**family.presets[scene.train.preset], **scene.families.get(scene.family, {})}
     try:
-        config = family.config.model_validate(options)
+        config = task.config.model_validate({**task.presets[scene.train.preset], **section})
     except ValidationError as error:
-        raise InshaderError(f"scene {scene.name}: {_first_line(scene.family, family, error)}") from error
-    return family, config
+        raise InshaderError(f"scene {scene.name}: {_first_line(scene.family, task, error)}") from error
+    return task, config
 
 
-def _first_line(name: str, family: Family, error: ValidationError) -> str:
+def _first_line(name: str, task: Task, error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     key = ".".join([name, *map(str, first["loc"])])
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(first["loc"][-1]), family.config.model_fields, 1)
+        near = difflib.get_close_matches(str(first["loc"][-1]), task.config.model_fields, 1)
         return f"unknown key {key}" + (f"; is {name}.{near[0]} meant?" if near else "")
     return f"{key}: {first['msg']}, found {first['input']!r:.60}"
 

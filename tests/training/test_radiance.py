@@ -21,7 +21,7 @@ from render.renderer import Renderer
 from scenes import PosedImages
 from scenes.dataset import composite
 from training.families import seeded
-from training.families.gaussian_rbf import MAX_LOG_DENSITY, Config, Radiance, RadianceField
+from training.families.gaussian_rbf.radiance import MAX_LOG_DENSITY, Config, Radiance, RadianceField
 from training.kernels import Samples, cpu
 from training.kernels import reference as plain
 from training.loop import Run
@@ -82,7 +82,7 @@ def test_baked_networks_are_the_field(decoder: str, deferred: bool) -> None:
     """Density and colour from the asset's arrays in numpy: gains, folds and offsets are all in them."""
     field = random_field(config(decoder=decoder, deferred=deferred))
     samples, d = random_samples(2000)
-    networks, grids = field.baked("float32")
+    networks, grids = field.baked(), {"features": field.decoder.baked_grid("float32")}
     y = decode(
         networks, "decoder", grids["features"].spec.evaluate(grids["features"].table, samples.x.numpy())
     )
@@ -111,7 +111,7 @@ def test_render_is_the_definition(decoder: str, deferred: bool) -> None:
     samples, d, stop = replace(samples, offsets=offsets), d[:5], 0.4
     step = thin_step(field, samples.x)
     rgb, left, weights = (part.detach().numpy() for part in field.render(samples, d, step, stop))
-    networks, grids = field.baked("float32")
+    networks, grids = field.baked(), {"features": field.decoder.baked_grid("float32")}
     y = decode(
         networks, "decoder", grids["features"].spec.evaluate(grids["features"].table, samples.x.numpy())
     )
@@ -144,11 +144,14 @@ def test_render_is_the_definition(decoder: str, deferred: bool) -> None:
 def test_folded_kernels_are_the_papers(decoder: str) -> None:
     """phi_j(x) = exp(-1/2 sum_f beta_jf (x_f - mu_jf)^2), as the paper's code has it; or over their sum."""
     field = random_field(config(decoder=decoder))
-    network = field.baked("float32")[0]["decoder"]
+    network = field.baked()["decoder"]
     phi = kernels_of(network)
-    width = field.grid.spec.output_width
+    width = field.decoder.grid.spec.output_width
     x = np.random.default_rng(1).normal(0, 0.7, (300, width)).astype(np.float32)
-    beta, mu = np.exp(field.log_beta.detach().double().numpy()), field.mu.detach().double().numpy()
+    beta, mu = (
+        np.exp(field.decoder.log_beta.detach().double().numpy()),
+        field.decoder.mu.detach().double().numpy(),
+    )
     wanted = np.exp(-0.5 * (beta * (x[:, None] - mu) ** 2).sum(-1))  # (300, kernels)
     if decoder == "normalised_rbf":
         wanted /= wanted.sum(-1, keepdims=True)
@@ -171,19 +174,23 @@ def test_isotropic_kernels_are_the_textbooks() -> None:
     field = random_field(config(decoder="rbf"))
     sigma = torch.linspace(0.5, 2.0, field.config.neurons)
     with torch.no_grad():
-        field.log_beta.copy_((-2 * sigma.log())[:, None].expand_as(field.log_beta))
-    phi = kernels_of(field.baked("float32")[0]["decoder"])
-    x = np.random.default_rng(1).normal(0, 0.7, (200, field.grid.spec.output_width)).astype(np.float32)
-    distance = np.linalg.norm(x[:, None].astype(np.float64) - field.mu.detach().numpy(), axis=-1)
+        field.decoder.log_beta.copy_((-2 * sigma.log())[:, None].expand_as(field.decoder.log_beta))
+    phi = kernels_of(field.baked()["decoder"])
+    x = (
+        np.random.default_rng(1)
+        .normal(0, 0.7, (200, field.decoder.grid.spec.output_width))
+        .astype(np.float32)
+    )
+    distance = np.linalg.norm(x[:, None].astype(np.float64) - field.decoder.mu.detach().numpy(), axis=-1)
     wanted = np.exp(-(distance**2) / (2 * sigma.numpy() ** 2))
     assert wanted.max() > 0.3
     assert np.abs(phi.spec.evaluate(phi.parameters, x) - wanted).max() < 1e-5
-    at_centres = phi.spec.evaluate(phi.parameters, field.mu.detach().numpy())
+    at_centres = phi.spec.evaluate(phi.parameters, field.decoder.mu.detach().numpy())
     assert np.diagonal(at_centres) == pytest.approx(1, abs=1e-5)
 
 
 def test_normalised_kernels_sum_to_one() -> None:
-    network = random_field(config(decoder="normalised_rbf")).baked("float32")[0]["decoder"]
+    network = random_field(config(decoder="normalised_rbf")).baked()["decoder"]
     phi = kernels_of(network)
     for size in (0.0, 0.5, 1.0):
         x = np.random.default_rng(1).normal(0, size, (300, network.spec.input_width)).astype(np.float32)
@@ -192,10 +199,15 @@ def test_normalised_kernels_sum_to_one() -> None:
         assert values.sum(-1) == pytest.approx(1, abs=1e-5)
 
 
-def test_decoders_have_equal_cost() -> None:
-    """The paper's comparison: normalised with linear term, plain, and a ReLU MLP, per evaluation."""
-    costs = {d: random_field(Config(decoder=d)).spec.multiply_adds() for d in DECODERS}
-    assert set(costs) == {"normalised_rbf", "rbf", "mlp"} and min(costs.values()) > 0
+def test_decoders_of_equal_cost() -> None:
+    """The neurons with which the README compares them: as many multiply-adds each, or a little more."""
+    neurons = {"normalised_rbf": 16, "rbf": 18, "mlp": 33}
+    fields = {d: random_field(Config(decoder=d, neurons=n)) for d, n in neurons.items()}
+    costs = {d: field.baked()["decoder"].spec.multiply_adds() for d, field in fields.items()}
+    assert set(costs) == set(DECODERS)
+    assert max(costs.values()) <= 1.1 * costs["normalised_rbf"] and costs["normalised_rbf"] == min(
+        costs.values()
+    )
 
 
 @pytest.mark.parametrize(("decoder", "deferred"), VARIANTS)
@@ -358,7 +370,7 @@ def test_a_seed_tells_the_field(ball: PosedImages) -> None:
         Radiance(config(), ball, cpu, "cpu", seed).field.state_dict() for seed in (1, 1, 2)
     )
     assert all(torch.equal(value, again[name]) for name, value in first.items())
-    assert not torch.equal(first["grid.table"], other["grid.table"])
+    assert not torch.equal(first["decoder.grid.table"], other["decoder.grid.table"])
 
 
 def test_compiling_changes_nothing(ball: PosedImages) -> None:

@@ -1,0 +1,238 @@
+"""Task ``radiance``: posed pictures to a radiance field, drawn by the ``march`` driver."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from render.asset import BakedAsset, BakedNetwork
+from render.camera import Camera
+from render.network import Concat, Linear, NetworkSpec, Slot
+from scenes import PosedImages
+from scenes.hull import visual_hull
+from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
+from training.families import Stage, Task, seeded
+from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, set_rates, start_linear
+from training.kernels import Kernels, Samples
+from training.modules import Network
+from training.occupancy import Occupancy
+from training.rays import PixelRays, camera_rays
+
+
+class Config(DecoderConfig):
+    """Options of the task, under the key ``gaussian_rbf`` of a scene file."""
+
+    task: Literal["radiance"] = "radiance"
+    deferred: bool = Field(
+        False, description="composite activations and colour a pixel once, not every sample"
+    )
+    harmonics: int = Field(3, ge=0, le=3, description="degree of the spherical harmonics of colour")
+    occupancy_resolution: int = Field(96, ge=8, le=512, description="cells along a side of the box")
+    steps: int = Field(192, ge=16, le=4096, description="samples along the diagonal of the box")
+    stop: float = Field(1e-3, ge=0, lt=1, description="transmittance at which a ray ends")
+    samples_per_step: int = Field(
+        1 << 16, ge=256, le=1 << 22, description="size of a training batch, in samples"
+    )
+    random_background: bool = Field(
+        True,
+        description="train on random colours behind alpha, lest fog of the background's colour be learnt",
+    )
+
+
+# Log density, per world unit, at raw density 0: 0.02 of optical thickness a step, so that the first rays see
+# through the whole box. Our choice.
+LOG_DENSITY = 0.8
+DENSITY_GAIN = 4.0  # the raw density is this times the output layer: density must rise by e^6, colour by 1
+MAX_LOG_DENSITY = 12.0
+FINAL_RATE = 0.06  # the learning rate falls exponentially to this part of its start
+OCCUPANCY_START, OCCUPANCY_EVERY = 100, 100  # steps
+EVALUATION_RAYS = 1 << 14
+
+
+class RadianceField(nn.Module):
+    """sigma(x) and rgb(x, d) of points in the box: grid -> decoder -> density and view-dependent colour."""
+
+    def __init__(self, config: Config, kernels: Kernels, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config, self.kernels = config, kernels
+        self.decoder = Decoder(config, 3, kernels, generator)
+        width = self.decoder.width
+        self.density = nn.Linear(width, 1)
+        start_linear(self.density, generator)
+        direction = Slot("direction", 3, "spherical_harmonics", config.harmonics)
+        outputs = 3 * (1 + width)
+        self.view = Network(NetworkSpec((direction,), (Linear(outputs, bias=False),)), generator)
+        with torch.no_grad():
+            for parameter in self.view.parameters():
+                parameter.mul_(0.1)  # start from an even grey
+
+    def density_row(self) -> Tensor:
+        """(1, 1 + H): the raw density is this times [1, h]."""
+        bias = DENSITY_GAIN * self.density.bias + LOG_DENSITY
+        return torch.cat([bias[:, None], DENSITY_GAIN * self.density.weight], 1)
+
+    def thickness(self, x: Tensor, step: float) -> Tensor:
+        """Optical thickness (n,) of one step at points (n, 3) in [0, 1]."""
+        row = self.density_row()[0]
+        return optical_thickness(self.decoder(x) @ row[1:] + row[0], step)
+
+    def render(
+        self, samples: Samples, rays_d: Tensor, step: float, stop: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Premultiplied colour (rays, 3), transmittance (rays,) and weights (samples,)."""
+        h = self.decoder(samples.x)
+        colour_rows = self.view(rays_d).view(-1, 3, 1 + self.decoder.width)
+        density_row = self.density_row().expand(len(rays_d), 1, -1)
+        if self.config.deferred:
+            s = self.kernels.per_ray_linear(h, density_row, samples.offsets)[:, 0]
+            sums, left, weights = self.kernels.composite(optical_thickness(s, step), h, samples.offsets, stop)
+            alpha = (1 - left)[:, None]
+            mean = sums / alpha.clamp(min=1e-6)
+            rgb = alpha * torch.sigmoid(
+                colour_rows[..., 0] + (colour_rows[..., 1:] @ mean[..., None])[..., 0]
+            )
+        else:
+            y = self.kernels.per_ray_linear(h, torch.cat([density_row, colour_rows], 1), samples.offsets)
+            optical, colour = optical_thickness(y[:, 0], step), torch.sigmoid(y[:, 1:])
+            rgb, left, weights = self.kernels.composite(optical, colour, samples.offsets, stop)
+        return rgb, left, weights
+
+    def baked(self) -> dict[str, BakedNetwork]:
+        """The networks that the shader ``gaussian_rbf/march.glsl`` asks for, gains and folds absorbed."""
+        hidden, top = self.decoder.layers, len(self.decoder.layers)
+        density = numpy(self.density_row())
+        rows = numpy(self.view.weights["0_weight"])[0].reshape(3, 1 + self.decoder.width, -1)
+        colour = self.decoder.absorb_gain(rows[:, 1:].swapaxes(1, 2)).swapaxes(1, 2)
+        rows = np.concatenate([rows[:, :1], colour], 1)  # (3, 1 + width, harmonics)
+        features = Slot("features", self.decoder.grid.spec.output_width)
+        parameters = {
+            **self.decoder.baked_layers(),
+            f"{top}.weight": self.decoder.absorb_gain(density[:, 1:])[None],
+            f"{top}.bias": density[:, :1],
+        }
+        return {
+            "decoder": BakedNetwork(NetworkSpec((features,), (*hidden, Linear(1), Concat(top))), parameters),
+            "view": BakedNetwork(self.view.spec, {"0.weight": rows.reshape(1, -1, rows.shape[-1])}),
+        }
+
+
+def optical_thickness(s: Tensor, step: float) -> Tensor:
+    """Of a step through raw density s."""
+    return s.clamp(max=MAX_LOG_DENSITY).exp() * step
+
+
+class Radiance:
+    """Task ``radiance``: posed pictures to a radiance field (a ``training.families.Model``)."""
+
+    def __init__(
+        self, config: Config, dataset: PosedImages, kernels: Kernels, device: str, seed: int
+    ) -> None:
+        self.config, self.dataset, self.kernels, self.device = config, dataset, kernels, device
+        self.generator = seeded(seed)
+        self.field = RadianceField(config, kernels, self.generator).to(device)
+        hull = visual_hull(dataset.train, dataset.bounds, config.occupancy_resolution)
+        self.occupancy = Occupancy(hull).to(device)
+        self.pixels = PixelRays(dataset, device)
+        self.bounds = torch.from_numpy(np.asarray(dataset.bounds, np.float32)).to(device)
+        self.background = torch.from_numpy(np.asarray(dataset.background, np.float32)).to(device)
+        self.step_size = 2.0 / config.steps  # the diagonal of the box is 2
+        outputs = [*self.field.density.parameters(), *self.field.view.parameters()]
+        self.optimiser = self.field.decoder.optimiser(outputs)
+        self.steps_done, self.rays_per_step = 0, config.samples_per_step // 32
+        self.stages: tuple[Stage, ...] = (Stage("radiance", 1.0, self.step),)
+
+    def march(self, rays_o: Tensor, rays_d: Tensor, jitter: Tensor) -> Samples:
+        return self.kernels.march(rays_o, rays_d, self.bounds, self.occupancy.leaps, self.step_size, jitter)
+
+    def compile(self) -> None:
+        rays_o, rays_d, *_ = self.pixels.draw(256, seeded(0))
+        samples = self.march(rays_o, rays_d, torch.full((256,), 0.5, device=self.device))
+        rgb, left, _ = self.field.render(samples, rays_d, self.step_size, self.config.stop)
+        (rgb.sum() + left.sum()).backward()
+        self.optimiser.zero_grad()
+
+    def step(self, progress: float) -> dict[str, float]:
+        rays_o, rays_d, colour, alpha = self.pixels.draw(self.rays_per_step, self.generator)
+        jitter = torch.rand(len(rays_o), generator=self.generator).to(self.device)
+        samples = self.march(rays_o, rays_d, jitter)
+        rgb, left, weights = self.field.render(samples, rays_d, self.step_size, self.config.stop)
+        background = self.background
+        if self.config.random_background and self.pixels.channels == 4:
+            background = torch.rand(len(rays_o), 3, generator=self.generator).to(self.device)
+        truth = colour * alpha + (1 - alpha) * background
+        loss = functional.mse_loss(rgb + left[:, None] * background, truth)
+        set_rates(self.optimiser, self.config.learning_rate, FINAL_RATE**progress)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        self.occupancy.note(samples, weights)
+        self.steps_done += 1
+        if self.steps_done >= OCCUPANCY_START and self.steps_done % OCCUPANCY_EVERY == 0:
+            self.occupancy.update(lambda x: self.field.thickness(x, self.step_size), self.generator)
+        # Rays per step follow the samples they cost, so that every step costs the same.
+        wanted = self.rays_per_step * self.config.samples_per_step / max(len(samples.t), 1)
+        self.rays_per_step = min(max(round(0.9 * self.rays_per_step + 0.1 * wanted), 64), 1 << 17)
+        return {"psnr": -10 * math.log10(max(loss.item(), 1e-12)), "rays": float(len(rays_o))}
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            **prefixed("field.", self.field.state_dict()),
+            **prefixed("occupancy.", self.occupancy.state_dict()),
+            **prefixed("optimiser.", optimiser_state(self.optimiser)),
+            "generator": self.generator.get_state(),
+            "counters": torch.tensor([self.steps_done, self.rays_per_step]),
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self.field.load_state_dict(without_prefix("field.", state))
+        self.occupancy.load_state_dict(without_prefix("occupancy.", state))
+        load_optimiser(self.optimiser, without_prefix("optimiser.", state))
+        self.generator.set_state(state["generator"])
+        self.steps_done, self.rays_per_step = (int(value) for value in state["counters"])
+
+    @torch.no_grad()
+    def draw(self, camera: Camera) -> NDArray[np.float32]:
+        rays_o, rays_d = camera_rays(camera, self.device)
+        rows = []
+        for o, d in zip(rays_o.split(EVALUATION_RAYS), rays_d.split(EVALUATION_RAYS), strict=True):
+            samples = self.march(o, d, torch.full((len(o),), 0.5, device=self.device))
+            rgb, left, _ = self.field.render(samples, d, self.step_size, self.config.stop)
+            rows.append(torch.cat([rgb + left[:, None] * self.background, 1 - left[:, None]], -1))
+        return numpy(torch.cat(rows)).reshape(camera.h, camera.w, 4)
+
+    def bake(self) -> BakedAsset:
+        return BakedAsset(
+            family="gaussian_rbf",
+            driver="march",
+            bounds=self.dataset.bounds,
+            networks=self.field.baked(),
+            grids={"features": self.field.decoder.baked_grid(self.config.precision)},
+            volumes={"occupancy": self.occupancy.cells},
+            constants={
+                "step_size": self.step_size,
+                "stop": self.config.stop,
+                "max_log_density": MAX_LOG_DENSITY,
+                "deferred": int(self.config.deferred),
+            },
+            background=self.dataset.background,
+            up=self.dataset.up,
+            world_from_source=self.dataset.world_from_source,
+            camera=self.dataset.test.cameras[0],
+            held_out=self.dataset.test.cameras,
+        )
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "fast": {"steps": 128, "log2_table_size": 16, "occupancy_resolution": 64},  # to look at before a long run
+    "paper": {"decoder": "rbf", "neurons": 32},
+}
+TASK = Task(Config, PosedImages, Radiance, PRESETS)
