@@ -99,7 +99,11 @@ def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, An
         "asset_bytes": size,
         **scores.results(),
         **(times or dict.fromkeys(("fps", "ms", "timer", "gl", "evaluations_per_pixel"))),
-        "family_metrics": {"field_ms": round(field_ms, 3), "shader_speedup": speedup},
+        "family_metrics": {
+            "field_ms": round(field_ms, 3),
+            "shader_speedup": speedup,
+            **{name: round(value, 6) for name, value in model.metrics().items()},
+        },
     }
     _write_results(folder, asset, results, comparison)
     return results

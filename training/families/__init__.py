@@ -58,6 +58,9 @@ class Model(Protocol):
         """The trained field by the training kernels, with the sampler of the shader: (h, w, 4), colour on the
         background and coverage."""
 
+    def metrics(self) -> dict[str, float]:
+        """What the task is judged by besides pictures: ``family_metrics`` of ``results.json``."""
+
     def bake(self) -> BakedAsset:
         """The asset; ``scene``, ``results`` and ``provenance`` are filled in by the caller."""
 

@@ -208,6 +208,9 @@ class Radiance:
             rows.append(torch.cat([rgb + left[:, None] * self.background, 1 - left[:, None]], -1))
         return numpy(torch.cat(rows)).reshape(camera.h, camera.w, 4)
 
+    def metrics(self) -> dict[str, float]:
+        return {}
+
     def bake(self) -> BakedAsset:
         return BakedAsset(
             family="gaussian_rbf",
