@@ -92,6 +92,8 @@ def score(renderer: Renderer, truth: Truth) -> dict[str, Any]:
         InshaderError: the truth is not that of this asset's cameras.
     """
     cameras = renderer.asset.held_out
+    stored = renderer.asset.constants.get("peak")  # of a picture; other scenes have colours up to 1
+    peak = np.float32(stored if isinstance(stored, (int, float)) and stored > 0 else 1)
     if len(truth) != len(cameras) or not cameras:
         raise InshaderError(
             f"the scene has {len(truth)} held-out views, the asset {len(cameras)}: they must be the same"
@@ -99,7 +101,8 @@ def score(renderer: Renderer, truth: Truth) -> dict[str, Any]:
     per_view, foreground, alike = [], [], []
     for camera, (colour, coverage) in zip(cameras, truth, strict=True):
         h, w = colour.shape[:2]
-        picture = np.clip(renderer.draw(camera, (w, h)).images["colour"], 0, 1)
+        colour = colour / peak
+        picture = np.clip(renderer.draw(camera, (w, h)).images["colour"] / peak, 0, 1)
         per_view.append(psnr(picture, colour))
         foreground.append(
             None if coverage is None else psnr(picture, colour, mask=coverage.reshape(h, w) > 0)

@@ -1,4 +1,4 @@
-"""``render-export``: an asset as a picture, or as one shader file that needs nothing of ours.
+"""``render-export``: an asset as a picture, a mesh, or as one shader file that needs nothing of ours.
 
 The ``.glsl`` file is a GLSL 3.30 fragment shader: networks as literals, tables as base64 blocks in comments
 at its end. Its first comment tells the uniforms and the tables, one a line, so a loader is a few lines of any
@@ -18,7 +18,7 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 
-from render import command, reference
+from render import command, mesh, reference
 from render.asset import BakedAsset, asset_path, read_asset
 from render.camera import Camera
 from render.context import create_context
@@ -131,12 +131,17 @@ def read_camera(path: Path) -> Camera:
 
 def _export(arguments: argparse.Namespace) -> None:
     target: Path = arguments.to
-    write = WRITERS.get(target.suffix.lower())
-    if write is None:
-        raise InshaderError(
-            f"--to {target}: {target.suffix or 'no suffix'} is not supported, use {' or '.join(WRITERS)}"
-        )
+    suffix = target.suffix.lower()
+    write = WRITERS.get(suffix)
+    if write is None and suffix not in mesh.SUFFIXES:
+        known = " or ".join((*WRITERS, *mesh.SUFFIXES))
+        raise InshaderError(f"--to {target}: {target.suffix or 'no suffix'} is not supported, use {known}")
+    if write is not None and arguments.resolution is not None:
+        raise InshaderError(f"--resolution is that of a mesh, {' or '.join(mesh.SUFFIXES)}; use --size")
     asset = read_asset(asset_path(arguments.asset))
+    if write is None:
+        atomic_write(target, mesh.mesh_file(asset, suffix, arguments.resolution))
+        return
     camera = asset.camera if arguments.camera is None else read_camera(arguments.camera)
     if arguments.size is not None:
         camera = camera.resized(*arguments.size)
@@ -144,18 +149,30 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = command.parser("render-export", "Writes an asset as a picture or as a self-contained shader.")
+    arguments = command.parser(
+        "render-export", "Writes an asset as a picture, a mesh or a self-contained shader."
+    )
     arguments.add_argument(
         "asset", type=Path, metavar="ASSET|DIR", help="an asset, or a folder made by render-train"
     )
     arguments.add_argument(
-        "--to", type=Path, required=True, metavar="FILE", help=f"its suffix tells what: {' '.join(WRITERS)}"
+        "--to",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=f"its suffix tells what: {' '.join((*WRITERS, *mesh.SUFFIXES))}",
     )
     arguments.add_argument(
         "--camera", type=Path, metavar="FILE", help="a camera as JSON; default: the asset's own"
     )
     arguments.add_argument(
         "--size", type=command.size, metavar="WxH", help="of the picture; default: the camera's own"
+    )
+    arguments.add_argument(
+        "--resolution",
+        type=int,
+        metavar="N",
+        help=f"of a mesh: cells along its longest side; default: {mesh.DEFAULT_RESOLUTION}",
     )
     return command.run(_export, arguments.parse_args(argv))
 

@@ -116,7 +116,7 @@ def reduce_image(picture: Pictures, w: int, h: int) -> Pictures:
     values = picture.astype(np.float32)  # (h0, w0, c)
     if picture.shape[2] == 4:
         values[..., :3] *= values[..., 3:]
-    values = _area_mean(_area_mean(values, h, 0), w, 1)  # (h, w, c)
+    values = area_mean(area_mean(values, h, 0), w, 1)  # (h, w, c)
     if picture.shape[2] == 4:
         values[..., :3] /= np.maximum(values[..., 3:], np.float32(1e-6))
         # Colours are found before alpha is rounded; where it rounds to 0 nothing is seen of them.
@@ -125,7 +125,7 @@ def reduce_image(picture: Pictures, w: int, h: int) -> Pictures:
     return np.clip(np.rint(values), 0, peak).astype(picture.dtype)
 
 
-def _area_mean(values: NDArray[np.float32], size: int, axis: int) -> NDArray[np.float32]:
+def area_mean(values: NDArray[np.float32], size: int, axis: int) -> NDArray[np.float32]:
     """Mean along ``axis`` over ``size`` equal intervals, which may begin in the middle of a sample."""
     old = values.shape[axis]
     if old == size:

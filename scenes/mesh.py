@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ TURNS = {"x": [1, 2, 0], "y": [2, 0, 1], "z": [0, 1, 2]}  # file axis on which t
 PLAIN_ALBEDO = (0.7, 0.7, 0.7)
 
 Floats = NDArray[np.float32]
+Shade = Callable[[NDArray[np.int64], Floats, Floats], Floats]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +74,11 @@ def render_mesh(path: Path, scene: Scene) -> PosedImages:
     if not pad > 0:
         raise InshaderError(f"{path}: all vertices lie on one point")
     box = np.stack([low - pad, high + pad])
-    centre, radius = (low + high) / 2, float(np.linalg.norm(corners - (low + high) / 2, axis=1).max())
-    distance = 0.97 * radius / math.sin(orbit.FIELD_OF_VIEW / 2)
+    centre, distance = viewpoint(corners)
     counts = (scene.data.train_views, scene.data.test_views)
     train = orbit.training_cameras(counts[0], size, centre, distance, ELEVATIONS, scene.seed)
     test = orbit.orbit_cameras(counts[1], size, centre, distance, TEST_ELEVATIONS)
-    parameters = {"size": size, "views": counts, "seed": scene.seed, "surfaces": _digest(surfaces)}
+    parameters = {"size": size, "views": counts, "seed": scene.seed, "surfaces": digest(surfaces)}
     sources = [Path(file) for file in (__file__, orbit.__file__) if file]
     file = cache_file("mesh", parameters, sources)
     cached = read_cache(file, {"images": (sum(counts), size, size, 4)})
@@ -97,22 +98,31 @@ def render_mesh(path: Path, scene: Scene) -> PosedImages:
     return replace(posed, world_from_source=posed.world_from_source @ turned_from_file)
 
 
-def _digest(surfaces: list[Surface]) -> str:
+def viewpoint(vertices: Floats) -> tuple[NDArray[np.float64], float]:
+    """What an orbit looks at, the middle (3,) of the vertices (v, 3), and from how far."""
+    centre = (vertices.min(0).astype(np.float64) + vertices.max(0).astype(np.float64)) / 2
+    radius = float(np.linalg.norm(vertices - centre, axis=1).max())
+    return centre, 0.97 * radius / math.sin(orbit.FIELD_OF_VIEW / 2)
+
+
+def digest(surfaces: list[Surface]) -> str:
     """Of all arrays: textures in files of their own count too, names and folders do not."""
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     for surface in surfaces:
         for name, array in vars(surface).items():
             if array is not None:
-                digest.update(f"{name}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+                found.update(f"{name}{array.shape}".encode())
+                found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 # Reading --------------------------------------------------------------------------------------------------
 
 
-def read_surfaces(path: Path, up: str = "y") -> list[Surface]:
+def read_surfaces(path: Path, up: str = "y", textured: bool = True) -> list[Surface]:
     """The triangle meshes of a file, one for each material, turned so that z points up.
+
+    Without ``textured`` all are of one plain colour, and nobody asks whether their textures are there.
 
     Raises:
         InshaderError: the file cannot be read, has no triangles, or its vertices or indices do not hold.
@@ -126,10 +136,10 @@ def read_surfaces(path: Path, up: str = "y") -> list[Surface]:
         raise InshaderError(f"{path}: cannot be read as a mesh: {type(error).__name__}: {error}") from error
     if not meshes:
         raise InshaderError(f"{path}: no triangles (empty, or only points and lines), expected a mesh")
-    return [_surface(mesh, path, up) for mesh in meshes]
+    return [_surface(mesh, path, up, textured) for mesh in meshes]
 
 
-def _surface(mesh: Any, path: Path, up: str) -> Surface:
+def _surface(mesh: Any, path: Path, up: str, textured: bool) -> Surface:
     for index in np.flatnonzero(~np.isfinite(mesh.vertices).all(1)):
         raise InshaderError(
             f"{path}: vertex {index} is {mesh.vertices[index].tolist()}, expected finite numbers"
@@ -139,9 +149,9 @@ def _surface(mesh: Any, path: Path, up: str) -> Surface:
     faces = np.asarray(mesh.faces, np.int64)
     normals = np.nan_to_num(np.asarray(mesh.vertex_normals, np.float32))
     turn = TURNS[up]
-    uv, texture, emission, colour = _texture(mesh, path)
+    uv, texture, emission, colour = _texture(mesh, path) if textured else (None, None, None, PLAIN_ALBEDO)
     colours = np.broadcast_to(np.asarray(colour, np.float32), vertices.shape)
-    if texture is None and mesh.visual.kind in ("vertex", "face"):
+    if textured and texture is None and mesh.visual.kind in ("vertex", "face"):
         colours = np.asarray(mesh.visual.vertex_colors, np.float32)[:, :3] / np.float32(255)
     return Surface(vertices[:, turn], faces, normals[:, turn], colours, uv, texture, emission)
 
@@ -197,13 +207,32 @@ def _named_texture(path: Path) -> Path | None:
 
 
 def render_views(surfaces: list[Surface], cameras: tuple[Camera, ...]) -> NDArray[np.uint8]:
-    """(n, h, w, 4) uint8 with straight alpha: the mean of ``SAMPLES`` squared rays a pixel."""
+    """Pictures (n, h, w, 4) of all surfaces, as ``trace_views`` has them."""
+    offsets = np.cumsum([0, *(len(surface.faces) for surface in surfaces)])
+    triangles = np.concatenate([surface.vertices[surface.faces] for surface in surfaces])  # (f, 3, 3)
+
+    def shade(face: NDArray[np.int64], barycentric: Floats, rays_d: Floats) -> Floats:
+        colour = np.zeros((len(face), 3), np.float32)
+        for surface, first, end in zip(surfaces, offsets[:-1], offsets[1:], strict=True):
+            of_this = np.flatnonzero((face >= first) & (face < end))
+            colour[of_this] = _shade(surface, face[of_this] - first, barycentric[of_this], rays_d[of_this])
+        return colour
+
+    return trace_views(triangles, cameras, shade)
+
+
+def trace_views(triangles: Floats, cameras: tuple[Camera, ...], shade: Shade) -> NDArray[np.uint8]:
+    """(n, h, w, 4) uint8 with straight alpha: the mean of ``SAMPLES`` squared rays a pixel.
+
+    Args:
+        triangles: (f, 3, 3) corners, in the units of the cameras.
+        shade: colours (n, 3) in [0, 1] of hits, from face (n,), the weights (n, 2) of its second and third
+            corner, and the ray's direction (n, 3).
+    """
     require("embreex", "train")
     from embreex.mesh_construction import TriangleMesh
     from embreex.rtcore_scene import EmbreeScene
 
-    offsets = np.cumsum([0, *(len(surface.faces) for surface in surfaces)])
-    triangles = np.concatenate([surface.vertices[surface.faces] for surface in surfaces])  # (f, 3, 3)
     # One geometry in units near 1: Embree's single precision and its tolerances are made for that.
     centre, scale = triangles.reshape(-1, 3).mean(0), float(np.abs(triangles - triangles.mean((0, 1))).max())
     embree = EmbreeScene()
@@ -216,14 +245,12 @@ def render_views(surfaces: list[Surface], cameras: tuple[Camera, ...]) -> NDArra
             rows = slice(top * SAMPLES, min(top + BAND, camera.h) * SAMPLES)
             d = np.ascontiguousarray(rays_d[rows].reshape(-1, 3))
             o = np.ascontiguousarray((rays_o[rows].reshape(-1, 3) - centre) / scale, np.float32)
-            hit = embree.run(o, d, output=1)
-            face = hit["primID"]
+            found = embree.run(o, d, output=1)
+            hit = np.flatnonzero(found["primID"] >= 0)
+            barycentric = np.stack([found["u"][hit], found["v"][hit]], -1)
             colour = np.zeros((len(d), 4), np.float32)
-            for surface, first, end in zip(surfaces, offsets[:-1], offsets[1:], strict=True):
-                of_this = np.flatnonzero((face >= first) & (face < end))
-                barycentric = np.stack([hit["u"][of_this], hit["v"][of_this]], -1)
-                colour[of_this, :3] = _shade(surface, face[of_this] - first, barycentric, d[of_this])
-                colour[of_this, 3] = 1
+            colour[hit, :3] = shade(found["primID"][hit], barycentric, d[hit])
+            colour[hit, 3] = 1
             image[top : top + BAND] = _pixel_means(colour.reshape(-1, camera.w * SAMPLES, 4))
     return images
 

@@ -94,7 +94,7 @@ class Data(Section):
     )
     train_views: int = Field(default=100, ge=1, le=2000, description="pictures to render (procedural, mesh)")
     test_views: int = Field(
-        default=20, ge=1, le=2000, description="held-out ones to render (procedural, mesh)"
+        default=20, ge=1, le=2000, description="held-out ones to render (procedural, mesh, surface)"
     )
     up: Literal["x", "y", "z"] = Field(default="y", description="which axis of a mesh points up")
 

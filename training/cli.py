@@ -74,6 +74,11 @@ def print_results(results: dict[str, Any], folder: Path) -> None:
             "training",
             f"{seconds['train']:.0f} s, {results['steps']} steps, {results['kernels']} kernels",
         ),
+        *(
+            (name.replace("_", " "), f"{value:.5g}")
+            for name, value in results["family_metrics"].items()
+            if name not in ("field_ms", "shader_speedup")
+        ),
         ("picture", os.fspath(folder / "comparison.png")),
     ]
     for name, value in rows:

@@ -18,8 +18,7 @@ from render.context import create_context
 from render.errors import InshaderError
 from render.metrics import SSIM_RADIUS, parity_db, psnr, ssim
 from render.renderer import Renderer
-from scenes import PosedImages
-from scenes.dataset import composite, coverage
+from scenes.dataset import Dataset, Picture, composite, coverage
 from training.families import Model
 
 Image = NDArray[np.float32]
@@ -87,22 +86,24 @@ def asset_drawer(asset: BakedAsset) -> Iterator[tuple[Draw, Renderer | None]]:
         yield draw, renderer
 
 
-def score(model: Model, draw: Draw, dataset: PosedImages) -> tuple[Scores, Image]:
+def score(model: Model, draw: Draw, dataset: Dataset) -> tuple[Scores, Image]:
     """Scores on all held-out views, and the comparison picture.
 
-    It has a row for each of three views: truth | trained field | baked asset | the asset's error x 5.
+    It has a row for each of three views: truth | trained field | baked asset | the asset's error x 5. Colours
+    are in units of the peak of a ``Picture``, in scores and for show.
     """
     scores, rows = Scores(), []
+    peak = np.float32(dataset.peak if isinstance(dataset, Picture) else 1)
     compared = set(np.linspace(0, len(dataset.test) - 1, COMPARED_VIEWS).round().astype(int).tolist())
     for index, camera in enumerate(dataset.test.cameras):
-        truth = composite(dataset.test.images[index], dataset.background)
+        truth = composite(dataset.test.images[index], dataset.background) / peak
         alpha = coverage(dataset.test.images[index])
         start = time.perf_counter()
         trained = model.draw(camera)
         scores.field_ms.append(1e3 * (time.perf_counter() - start))
-        trained_rgb, trained_alpha = np.clip(trained[..., :3], 0, 1), trained[..., 3:]
+        trained_rgb, trained_alpha = np.clip(trained[..., :3] / peak, 0, 1), trained[..., 3:]
         baked, baked_alpha = draw(camera)
-        baked = np.clip(baked, 0, 1)
+        baked = np.clip(baked / peak, 0, 1)
         scores.baked.append(psnr(baked, truth))
         scores.field.append(psnr(trained_rgb, truth))
         scores.foreground.append(None if alpha is None else psnr(baked, truth, mask=alpha > 0))

@@ -11,7 +11,7 @@ from render.asset import asset_path, read_asset
 from viewer.window import Viewer, open_window
 
 KEYS = """
-  drag                      turn about the up axis
+  drag                      turn about the up axis, or move a picture
   middle or shift drag      pan
   wheel                     zoom
   R                         back to the first view

@@ -28,6 +28,7 @@ class Orbit:
         azimuth, elevation: radians, of the camera as seen from the target; azimuth 0 is along the first axis.
         distance: world units.
         fov_y: vertical field of view in radians.
+        flat: a picture is looked at, which a drag moves and does not turn.
     """
 
     target: Vector
@@ -36,9 +37,10 @@ class Orbit:
     elevation: float
     distance: float
     fov_y: float
+    flat: bool = False
 
     @staticmethod
-    def starting_at(camera: Camera, up: ArrayLike, centre: ArrayLike) -> Orbit:
+    def starting_at(camera: Camera, up: ArrayLike, centre: ArrayLike, flat: bool = False) -> Orbit:
         """The orbit whose first view is ``camera``'s, about the point on its axis that is nearest ``centre``.
 
         A roll or an off-centre principal point of ``camera`` is dropped; a ``centre`` behind it is not used.
@@ -54,6 +56,7 @@ class Orbit:
             elevation=_clamp(math.asin(_clamp(z, -1, 1)), -MAX_ELEVATION, MAX_ELEVATION),
             distance=distance,
             fov_y=2 * math.atan(0.5 * camera.h / camera.fl_y),
+            flat=flat,
         )
 
     def camera(self, w: int, h: int) -> Camera:
@@ -65,6 +68,8 @@ class Orbit:
 
     def turned(self, right: float, down: float) -> Orbit:
         """After a drag by these fractions of the window's height: the scene turns with the pointer."""
+        if self.flat:
+            return self.panned(right, down)
         elevation = _clamp(self.elevation + TURN * down, -MAX_ELEVATION, MAX_ELEVATION)
         return replace(self, azimuth=self.azimuth - TURN * right, elevation=elevation)
 

@@ -104,7 +104,8 @@ class Viewer:
 
     def first_view(self) -> Orbit:
         """The orbit that starts at the asset's default camera."""
-        return Orbit.starting_at(self.asset.camera, self.asset.up, self.asset.bounds.mean(0))
+        flat = self.asset.driver == "image"
+        return Orbit.starting_at(self.asset.camera, self.asset.up, self.asset.bounds.mean(0), flat)
 
     def run(self) -> None:
         """Draw until the window is closed."""
@@ -161,7 +162,7 @@ class Viewer:
             self.mode = numbered[key]
 
     def on_pointer(self, window: Any, x: float, y: float) -> None:
-        """A drag turns, with the middle button or shift it pans."""
+        """A drag turns, or moves a picture; with the middle button or shift it pans."""
         glfw = self.glfw
         height = max(glfw.get_window_size(window)[1], 1)
         right, down = (x - self.pointer[0]) / height, (y - self.pointer[1]) / height

@@ -13,26 +13,19 @@ volume ``occupancy``   samples in unset cells are not evaluated
 ``deferred``           0: every sample is coloured and then composited; 1: y is composited and then coloured
 =====================  ==================================================================================
 
-The compute host runs two passes (find and list the rays that meet anything; march those), the fragment host
-one.
 ``reference`` is the numpy twin of ``march.glsl`` in ``shaders/drivers`` and in ``shaders/families``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
 from render.asset import BakedAsset
 from render.camera import Camera
 from render.errors import InshaderError
-from render.glsl import COMPUTE, FRAGMENT, Source, compose, compute_program, draw_program
-from render.parts import DeviceTables, Parts
-from render.timing import PassTimer
+from render.parts import Parts
+from render.ray_passes import RayPasses
 
 MODES = ("colour", "depth", "normal", "cost")
 HOSTS = ("compute", "fragment")
@@ -74,114 +67,10 @@ def check(asset: BakedAsset) -> None:
             )
 
 
-class Passes:
-    """The programs, tables and targets of one asset in one context."""
+class Passes(RayPasses):
+    """Normals have a program of their own: the Jacobian at every sample is dear."""
 
-    def __init__(self, ctx: moderngl.Context, asset: BakedAsset, host: str, modes: Mapping[str, int]) -> None:
-        self.ctx, self.asset, self.host = ctx, asset, host
-        self.parts = Parts(asset, host)
-        self.defines = {f"MODE_{name.upper()}": number for name, number in modes.items()}
-        self.modes = modes
-        self.programs: dict[str, Any] = {}
-        self.targets: list[moderngl.Texture] = []
-        self.framebuffer: moderngl.Framebuffer | None = None
-        self.list: moderngl.Buffer | None = None
-        self.vertices: dict[str, moderngl.VertexArray] = {}
-        self._program("colour")
-        if host == "compute":
-            self.programs["enter"] = compute_program(ctx, self._compose("march_enter.comp"))
-        self.tables = DeviceTables(ctx, self.parts)
-
-    def _compose(self, name: str, normals: bool = False) -> Source:
-        return compose(
-            f"drivers/{name}",
-            version=COMPUTE if self.host == "compute" else FRAGMENT,
-            family=self.asset.shader,
-            expand=self.parts.expand,
-            defines={**self.defines, "NORMALS": int(normals)},
-        )
-
-    def _program(self, mode: str) -> Any:
-        """The program of a mode. Normals have one of their own, compiled when first wanted: software
-        rasterisers run both sides of a branch, so the other modes would pay for the Jacobian too."""
-        name = "normal" if mode == "normal" else "march"
-        if name not in self.programs:
-            if self.host == "compute":
-                self.programs[name] = compute_program(self.ctx, self._compose("march.comp", name == "normal"))
-            else:
-                vertex = compose("common/screen.vert", version=FRAGMENT)
-                program = draw_program(self.ctx, vertex, self._compose("march.frag", name == "normal"))
-                self.programs[name] = program
-                self.vertices[name] = self.ctx.vertex_array(program, [])
-        return self.programs[name]
-
-    def draw(self, camera: Camera, mode: str, timer: PassTimer) -> tuple[moderngl.Texture, moderngl.Texture]:
-        """The picture (r, g, b, coverage) and the evaluations per pixel, row 0 at the top."""
-        program = self._program(mode)
-        self._resize((camera.w, camera.h))
-        self.tables.bind([program])
-        background = np.asarray(self.asset.background, np.float32)
-        uniforms = {
-            "u_world_from_camera": camera.world_from_camera[:3, :3].T.astype("f4").tobytes(),
-            "u_position": camera.position.astype("f4").tobytes(),
-            "u_focal": np.array([camera.fl_x, camera.fl_y], "f4").tobytes(),
-            "u_centre": np.array([camera.cx, camera.cy], "f4").tobytes(),
-            "u_background": background.tobytes(),
-            "u_mode": np.int32(self.modes[mode]).tobytes(),
-            "u_nothing": np.append(background * (mode == "colour"), np.float32(0)).tobytes(),
-        }
-        for one in self.programs.values():
-            for name, value in uniforms.items():
-                if name in one:
-                    one[name].write(value)
-        if self.host == "compute":
-            self._draw_compute(program, camera, timer)
-        else:
-            self._draw_fragment(self.vertices["normal" if mode == "normal" else "march"], timer)
-        return self.targets[0], self.targets[1]
-
-    def _draw_compute(self, program: moderngl.ComputeShader, camera: Camera, timer: PassTimer) -> None:
-        assert self.list is not None
-        self.list.write(np.array([0, 1, 1, 0], np.uint32).tobytes())
-        self.list.bind_to_storage_buffer(0)
-        for unit, target in enumerate(self.targets):
-            target.bind_to_image(unit, read=False, write=True)
-        with timer.measure("enter"):
-            self.programs["enter"].run(-(-camera.w // 8), -(-camera.h // 8))
-        self.ctx.memory_barrier(moderngl.SHADER_STORAGE_BARRIER_BIT | moderngl.COMMAND_BARRIER_BIT)
-        with timer.measure("march"):
-            program.run_indirect(self.list)
-        self.ctx.memory_barrier()
-
-    def _draw_fragment(self, vertices: moderngl.VertexArray, timer: PassTimer) -> None:
-        assert self.framebuffer is not None
-        with self.ctx.scope(self.framebuffer, enable_only=moderngl.NOTHING), timer.measure("march"):
-            self.framebuffer.viewport = (0, 0, *self.framebuffer.size)
-            vertices.render(moderngl.TRIANGLES, vertices=3)
-
-    def _resize(self, size: tuple[int, int]) -> None:
-        if self.targets and self.targets[0].size == size:
-            return
-        self._release_targets()
-        self.targets = [self.ctx.texture(size, count, dtype="f4") for count in (4, 1)]
-        for target in self.targets:
-            target.filter = (moderngl.NEAREST, moderngl.NEAREST)
-        if self.host == "compute":
-            self.list = self.ctx.buffer(reserve=16 + 8 * size[0] * size[1])
-        else:
-            self.framebuffer = self.ctx.framebuffer(self.targets)
-
-    def _release_targets(self) -> None:
-        for item in (self.framebuffer, self.list, *self.targets):
-            if item is not None:
-                item.release()
-        self.framebuffer, self.list, self.targets = None, None, []
-
-    def release(self) -> None:
-        self._release_targets()
-        self.tables.release()
-        for item in (*self.vertices.values(), *self.programs.values()):
-            item.release()
+    APART = ("normal",)
 
 
 def reference(asset: BakedAsset, camera: Camera, mode: str) -> tuple[Array, Array]:

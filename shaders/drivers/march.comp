@@ -1,7 +1,7 @@
 // Second pass of the compute host: marches the listed rays.
 #include "common/camera.glsl"
 #include "drivers/march.glsl"
-#include "drivers/march_list.glsl"
+#include "drivers/ray_list.glsl"
 
 layout(local_size_x = 64) in;
 layout(rgba32f, binding = 0) writeonly uniform image2D i_picture;

@@ -1,31 +1,14 @@
-// First pass of the compute host: finds where each ray enters occupied space, draws the pixels of those that
-// never do, and lists the others for march.comp, so that no lane of that pass idles.
+// First pass of the compute host: finds where each ray enters occupied space.
 #include "common/camera.glsl"
 #include "drivers/march_ray.glsl"
-#include "drivers/march_list.glsl"
 
-layout(local_size_x = 64) in;
-layout(rgba32f, binding = 0) writeonly uniform image2D i_picture;
-layout(r32f, binding = 1) writeonly uniform image2D i_cost;
-uniform vec4 u_nothing;
-
-void main() {
-    // eight invocations in a row, which software runs as one vector, are a block of 4 x 2 pixels
-    int i = int(gl_LocalInvocationIndex);
-    ivec2 inside = ivec2((i & 3) | ((i >> 1) & 4), ((i >> 2) & 1) | ((i >> 3) & 6));
-    ivec2 pixel = 8 * ivec2(gl_WorkGroupID.xy) + inside;
-    ivec2 size = imageSize(i_picture);
-    if (pixel.x >= size.x || pixel.y >= size.y) return;
+bool ray_enters(vec2 pixel, out uint entry) {
     vec3 o, d;
-    camera_ray(vec2(pixel) + 0.5, o, d);
+    camera_ray(pixel, o, d);
     Ray ray = march_ray(o, d);
     float k = ray.n > 0.0 ? march_next(ray, 0.0) : 0.0;
-    if (k < ray.n) {
-        uint slot = atomicAdd(list_count, 1u);
-        if ((slot & 63u) == 0u) atomicAdd(list_groups_x, 1u);
-        list_rays[slot] = uvec2(uint(pixel.x) | uint(pixel.y) << 16u, uint(k));
-    } else {
-        imageStore(i_picture, pixel, u_nothing);
-        imageStore(i_cost, pixel, vec4(0.0));
-    }
+    entry = uint(k);
+    return k < ray.n;
 }
+
+#include "drivers/enter.glsl"

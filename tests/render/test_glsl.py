@@ -15,7 +15,7 @@ from render.errors import InshaderError
 def shaders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of shaders of our own."""
     for folder in ("common", "families/plain"):
-        (tmp_path / folder).mkdir()
+        (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "families" / "plain" / "march.glsl").write_text("float family() { return 1.0; }\n")
     (tmp_path / "common" / "inner.glsl").write_text("// one\nfloat inner() { return 2.0; }\n")
     (tmp_path / "common" / "outer.glsl").write_text(

@@ -15,6 +15,8 @@ SPECS = {
     "hashed": GridSpec(3, 4, 2, 8, 1.6, 10),
     "dense": GridSpec(3, 2, 2, 5, 1.5, 14),
     "plane": GridSpec(2, 4, 2, 8, 2.0, 9),
+    "dense plane": GridSpec(2, 3, 4, 5, 1.7, 12),
+    "plane of one feature": GridSpec(2, 3, 1, 7, 1.7, 7),
     "one feature": GridSpec(3, 3, 1, 7, 1.7, 10),
     "four features": GridSpec(3, 2, 4, 8, 2.0, 10),
     "eight features": GridSpec(2, 3, 8, 4, 2.0, 7),

@@ -96,6 +96,10 @@ GRIDS = {
     "two cells": GridSpec(3, 1, 2, 2, 1.0, 4),
     "a single cell": GridSpec(3, 1, 2, 1, 1.0, 4),
     "plane": GridSpec(2, 3, 2, 8, 1.6, 8),
+    "dense plane": GridSpec(2, 4, 4, 5, 1.5, 14),
+    "plane of one feature": GridSpec(2, 3, 1, 7, 1.7, 7),
+    "plane of eight features": GridSpec(2, 3, 8, 4, 2.0, 7),
+    "a single cell of a plane": GridSpec(2, 1, 2, 1, 1.0, 4),
 }
 
 

@@ -68,6 +68,14 @@ def test_panning_keeps_the_target_under_the_pointer() -> None:
     np.testing.assert_allclose(project(camera, before.target), [160 + 30, 120 - 20], atol=1e-6)
 
 
+def test_a_drag_moves_a_picture() -> None:
+    camera = look_at((0, 0, 2), (0, 0, 0), (0, 1, 0), 320, 240, 0.5)
+    before = Orbit.starting_at(camera, (0, 1, 0), (0, 0, 0), flat=True)
+    after = before.turned(30 / 240, -20 / 240).camera(320, 240)
+    np.testing.assert_allclose(project(after, before.target), [160 + 30, 120 - 20], atol=1e-6)
+    np.testing.assert_allclose(after.forward, camera.forward, atol=1e-12)
+
+
 def test_zooming_in_and_out_is_undone() -> None:
     before = start()
     assert before.zoomed(3).distance < before.distance

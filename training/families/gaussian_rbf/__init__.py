@@ -15,6 +15,6 @@ Where we differ, each by our own measurement (README, "Decoders"):
 """
 
 from training.families import Family
-from training.families.gaussian_rbf import radiance
+from training.families.gaussian_rbf import image, radiance, sdf
 
-FAMILY = Family(tasks={"radiance": radiance.TASK})
+FAMILY = Family(tasks={"radiance": radiance.TASK, "image": image.TASK, "sdf": sdf.TASK})

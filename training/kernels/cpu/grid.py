@@ -10,7 +10,6 @@ from numba import njit, prange
 from torch import Tensor
 
 from render.grid import HASH_PRIMES, GridSpec
-from training.kernels import reference
 from training.kernels.cpu.common import FAST, HALF, ONE, ZERO, array
 
 P1, P2 = np.uint32(HASH_PRIMES[1]), np.uint32(HASH_PRIMES[2])
@@ -148,24 +147,96 @@ def _grid_backward(x, grad, lanes, scale, resolution, offset, size, hashed, out)
                         out[row, k] += grad[first + i, column + k] * weight
 
 
+# The same in the plane -------------------------------------------------------------------------------------
+
+
+@njit(inline="always")
+def _corners_2d(x, first, scale, resolution, size, hashed, position, rows, weights):
+    """Rows in a level's table (4, WIDE) and bilinear weights (4, WIDE) of the corners of the cells that hold
+    points ``first`` and on; x fastest. ``position`` (2, WIDE) is room to work in."""
+    for i in range(min(WIDE, len(x) - first)):
+        position[0, i] = x[first + i, 0] * scale + HALF
+        position[1, i] = x[first + i, 1] * scale + HALF
+    if hashed:
+        mask = size - U1
+        for i in range(WIDE):
+            cx, y0 = np.uint32(np.int32(position[0, i])), np.uint32(np.int32(position[1, i])) * P1
+            x1, y1 = cx + U1, y0 + P1
+            rows[0, i], rows[1, i] = (cx ^ y0) & mask, (x1 ^ y0) & mask
+            rows[2, i], rows[3, i] = (cx ^ y1) & mask, (x1 ^ y1) & mask
+    else:
+        for i in range(WIDE):
+            cx, cy = np.uint32(np.int32(position[0, i])), np.uint32(np.int32(position[1, i]))
+            row = cx + resolution * cy
+            above = row + resolution
+            rows[0, i], rows[1, i] = _wrap(row, size), _wrap(row + U1, size)
+            rows[2, i], rows[3, i] = _wrap(above, size), _wrap(above + U1, size)
+    for i in range(WIDE):
+        px, py = position[0, i], position[1, i]
+        fx, fy = px - np.float32(np.int32(px)), py - np.float32(np.int32(py))
+        gx, gy = ONE - fx, ONE - fy
+        weights[0, i], weights[1, i], weights[2, i], weights[3, i] = gx * gy, fx * gy, gx * fy, fx * fy
+
+
+@njit(inline="always")
+def _room_2d():
+    return np.zeros((2, WIDE), np.float32), np.empty((4, WIDE), np.uint32), np.empty((4, WIDE), np.float32)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _grid_forward_2d(x, table, lanes, scale, resolution, offset, size, hashed, out):
+    n, features = len(x), len(lanes)
+    task = WIDE * BLOCKS_PER_TASK
+    for chunk in prange((n + task - 1) // task):
+        position, rows, w = _room_2d()
+        for first in range(chunk * task, min(n, (chunk + 1) * task), WIDE):
+            for level in range(len(scale)):
+                s, r, m, is_hashed = scale[level], resolution[level], size[level], hashed[level]
+                _corners_2d(x, first, s, r, m, is_hashed, position, rows, w)
+                o, column = offset[level], level * features
+                for i in range(min(WIDE, n - first)):
+                    a, b, c, d = o + rows[0, i], o + rows[1, i], o + rows[2, i], o + rows[3, i]
+                    for k in range(features):
+                        out[first + i, column + k] = (table[a, k] * w[0, i] + table[b, k] * w[1, i]) + (
+                            table[c, k] * w[2, i] + table[d, k] * w[3, i]
+                        )
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _grid_backward_2d(x, grad, lanes, scale, resolution, offset, size, hashed, out):
+    n, features = len(x), len(lanes)
+    for level in prange(len(scale)):
+        position, rows, w = _room_2d()
+        s, r, m, is_hashed = scale[level], resolution[level], size[level], hashed[level]
+        o, column = offset[level], level * features
+        out[o : o + np.int64(size[level])] = ZERO
+        for first in range(0, n, WIDE):
+            _corners_2d(x, first, s, r, m, is_hashed, position, rows, w)
+            for i in range(min(WIDE, n - first)):
+                for corner in range(4):
+                    row, weight = o + rows[corner, i], w[corner, i]
+                    for k in range(features):
+                        out[row, k] += grad[first + i, column + k] * weight
+
+
 class _GridEncode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, x: Tensor, spec: GridSpec) -> Tensor:
         ctx.save_for_backward(x)
         ctx.spec = spec
         out = torch.empty(len(x), spec.output_width)
-        _grid_forward(array(x), array(table), *_levels(spec), out.numpy())
+        forward = _grid_forward if spec.dimension == 3 else _grid_forward_2d
+        forward(array(x), array(table), *_levels(spec), out.numpy())
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         out = torch.empty(ctx.spec.entries, ctx.spec.features)
-        _grid_backward(array(x), array(grads[0]), *_levels(ctx.spec), out.numpy())
+        backward = _grid_backward if ctx.spec.dimension == 3 else _grid_backward_2d
+        backward(array(x), array(grads[0]), *_levels(ctx.spec), out.numpy())
         return out, None, None
 
 
 def grid_encode(spec: GridSpec, table: Tensor, x: Tensor) -> Tensor:
-    if spec.dimension != 3:
-        return reference.grid_encode(spec, table, x)
     return _GridEncode.apply(table, x, spec)

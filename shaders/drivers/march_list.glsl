@@ -1,6 +1,0 @@
-// The rays that have something to march through, and the dispatch that takes 64 of them a group.
-layout(std430, binding = 0) buffer march_list {
-    uint list_groups_x, list_groups_y, list_groups_z;
-    uint list_count;
-    uvec2 list_rays[];  // pixel: column | row << 16; first occupied sample
-};
