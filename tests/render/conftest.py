@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+import imageio.v3 as iio
+import moderngl
 import numpy as np
 import pytest
 
 from render.asset import BakedAsset, BakedGrid, BakedNetwork
 from render.camera import Camera, look_at
+from render.context import is_software
 from render.grid import GridSpec
 from render.network import Concat, Linear, NetworkSpec, Normalise, Slot, SquareConcat
+from render.renderer import Renderer
 
 LOW, HIGH = np.float32([-0.8, -0.7, -0.9]), np.float32([0.8, 0.9, 0.7])
 RADIUS = 0.5
@@ -120,6 +126,31 @@ def build_ball() -> Build:
 @pytest.fixture(scope="session")
 def build_noise() -> Build:
     return noise
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def check_golden(ctx: moderngl.Context) -> Callable[[str, BakedAsset, str], None]:
+    """Holds an asset's first view in a mode against the stored picture ``<name>_<mode>.png``, where the same
+    software draws; INSHADER_WRITE_GOLDEN=1 stores new ones."""
+
+    def check(name: str, asset: BakedAsset, mode: str) -> None:
+        with Renderer(ctx, asset, "compute") as renderer:
+            picture = renderer.draw(asset.camera, mode=mode).images[mode]
+        shown = {"normal": 0.5 * picture + 0.5, "depth": picture / 3, "cost": picture / 30}.get(mode, picture)
+        shown = np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)
+        path = GOLDEN / f"{name}_{mode}.png"
+        if os.environ.get("INSHADER_WRITE_GOLDEN") == "1":
+            GOLDEN.mkdir(exist_ok=True)
+            iio.imwrite(path, shown.squeeze())
+        golden = iio.imread(path).reshape(shown.shape)
+        if is_software(ctx):
+            off = np.abs(shown.astype(int) - golden.astype(int)).max(-1) > 1
+            assert off.mean() <= 0.001
+
+    return check
 
 
 @pytest.fixture

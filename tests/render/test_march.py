@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
-import imageio.v3 as iio
 import moderngl
 import numpy as np
 import pytest
@@ -15,14 +12,13 @@ import pytest
 from render import reference
 from render.asset import BakedAsset, BakedNetwork, asset_bytes, asset_from_bytes
 from render.camera import Camera, look_at
-from render.context import is_software
 from render.drivers.march import HOSTS, MODES
 from render.errors import InshaderError
 from render.metrics import parity_db
 from render.network import Linear, NetworkSpec, Slot
 from render.renderer import Renderer
 
-GOLDEN = Path(__file__).parent / "golden"
+CheckGolden = Callable[[str, BakedAsset, str], None]
 Build = Callable[..., BakedAsset]
 
 
@@ -117,20 +113,8 @@ def test_empty_and_full_volumes(host: str, build_ball: Build, ctx: moderngl.Cont
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_golden(mode: str, build_ball: Build, ctx: moderngl.Context) -> None:
-    """Pictures of the ball as they were; INSHADER_WRITE_GOLDEN=1 stores new ones."""
-    asset = build_ball()
-    picture = draw(ctx, asset, "compute", mode)[mode]
-    shown = {"normal": 0.5 * picture + 0.5, "depth": picture / 3, "cost": picture / 30}.get(mode, picture)
-    shown = np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)
-    path = GOLDEN / f"ball_{mode}.png"
-    if os.environ.get("INSHADER_WRITE_GOLDEN") == "1":
-        GOLDEN.mkdir(exist_ok=True)
-        iio.imwrite(path, shown.squeeze())
-    golden = iio.imread(path).reshape(shown.shape)
-    if is_software(ctx):
-        off = np.abs(shown.astype(int) - golden.astype(int)).max(-1) > 1
-        assert off.mean() <= 0.001
+def test_golden(mode: str, build_ball: Build, check_golden: CheckGolden) -> None:
+    check_golden("ball", build_ball(), mode)
 
 
 def without(part: str, name: str) -> Callable[[BakedAsset], BakedAsset]:

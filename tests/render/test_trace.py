@@ -349,3 +349,8 @@ def test_unfit_assets_are_refused(
     assert "\n" not in str(caught.value)
     with pytest.raises(InshaderError, match=message):
         reference.draw(asset, asset.camera)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_golden(mode: str, check_golden: Callable[[str, BakedAsset, str], None]) -> None:
+    check_golden("shapes", shapes(), mode)
