@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from render.camera import Camera
 from render.errors import InshaderError
-from scenes.dataset import PosedImages, Views
+from scenes.dataset import PosedImages, Views, hold_out
 from scenes.hull import bounds_from_views
 from scenes.images import read_images
 from scenes.normalise import normalised
 from scenes.scene import NAMED_BACKGROUNDS, Scene
 
-HOLD_OUT = 8  # every 8th view is held out where none is named a test view, as LLFF does
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
 
 Pose = NDArray[np.float64]
@@ -42,7 +41,7 @@ def read_blender(folder: Path, scene: Scene) -> PosedImages:
     if test_file.is_file():
         test = _read_split(test_file, max_size)
     elif len(train) > 1:
-        train, test = _hold_out(train)
+        train, test = hold_out(train)
     else:
         raise InshaderError(f"{folder}: one training view and no transforms_test.json: nothing to score on")
     bounds = bounds_from_views(train) if scene.data.bounds == "auto" else np.array(scene.data.bounds)
@@ -55,19 +54,6 @@ def background_of(scene: Scene) -> tuple[tuple[float, float, float], str]:
     if isinstance(chosen, str):
         return NAMED_BACKGROUNDS[chosen], chosen
     return chosen, " ".join(f"{value:g}" for value in chosen)
-
-
-def _hold_out(views: Views) -> tuple[Views, Views]:
-    held = np.arange(len(views)) % HOLD_OUT == 0
-    train, test = (
-        Views(
-            views.images[mask],
-            tuple(camera for camera, chosen in zip(views.cameras, mask, strict=True) if chosen),
-            tuple(name for name, chosen in zip(views.names, mask, strict=True) if chosen),
-        )
-        for mask in (~held, held)
-    )
-    return train, test
 
 
 def _read_split(file: Path, max_size: int | None) -> Views:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from render.camera import Camera
 
+HOLD_OUT = 8  # as LLFF does
+
 
 @dataclass(frozen=True, eq=False)
 class Views:
@@ -26,6 +28,20 @@ class Views:
 
     def __len__(self) -> int:
         return len(self.cameras)
+
+
+def hold_out(views: Views) -> tuple[Views, Views]:
+    """Every ``HOLD_OUT``-th view for scores, the others for training: for data that name no test views."""
+    held = np.arange(len(views)) % HOLD_OUT == 0
+    train, test = (
+        Views(
+            views.images[chosen],
+            tuple(views.cameras[i] for i in np.flatnonzero(chosen)),
+            tuple(views.names[i] for i in np.flatnonzero(chosen)),
+        )
+        for chosen in (~held, held)
+    )
+    return train, test
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,11 @@ from scenes.scene import Scene
 MESH_EXTENSIONS = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf", ".3mf", ".dae")
 PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".exr", ".hdr", ".tif", ".tiff", ".webp", ".bmp")
 ACCEPTED = (
-    f"a folder with transforms_train.json (blender), a mesh ({' '.join(MESH_EXTENSIONS)}) "
-    f"or a picture ({' '.join(PICTURE_EXTENSIONS)})"
+    "a folder with transforms_train.json (blender) or cameras_sphere.npz (dtu), "
+    f"a mesh ({' '.join(MESH_EXTENSIONS)}) or a picture ({' '.join(PICTURE_EXTENSIONS)})"
 )
+# Which files make a folder which format; the first that is there decides.
+FILES = {"transforms_train.json": "blender", "cameras_sphere.npz": "dtu", "cameras.npz": "dtu"}
 
 
 def load_dataset(scene: Scene) -> Dataset:
@@ -23,7 +25,7 @@ def load_dataset(scene: Scene) -> Dataset:
         InshaderError: ``data`` names nothing that a reader accepts, or the reader found a mistake.
     """
     path = scene.data_path
-    kind = _recognise(path) if scene.data.format == "auto" else scene.data.format
+    kind, _ = recognised(scene)
     if kind == "procedural":
         from scenes.procedural import render_procedural
 
@@ -44,6 +46,14 @@ def load_dataset(scene: Scene) -> Dataset:
         from scenes.picture import read_picture
 
         return read_picture(path, scene)
+    if kind == "dtu":
+        from scenes.dtu import read_dtu
+
+        if not path.is_dir():
+            raise InshaderError(
+                f"data.path: {path} is no folder, data.format=dtu expects one with cameras_sphere.npz"
+            )
+        return read_dtu(path, scene)
     from scenes.blender import read_blender
 
     if not path.is_dir():
@@ -55,20 +65,28 @@ def load_dataset(scene: Scene) -> Dataset:
     return read_blender(path, scene)
 
 
-def _recognise(path: Path | None) -> str:
-    """The format of what lies at ``path``; without a path the procedural scene."""
+def recognised(scene: Scene) -> tuple[str, str]:
+    """The format of a scene's data, and why: ``data.format``, or what lies at ``data.path``.
+
+    Raises:
+        InshaderError: the format is auto, and nothing that a reader accepts lies there.
+    """
+    path = scene.data_path
+    if scene.data.format != "auto":
+        return scene.data.format, f"data.format={scene.data.format}"
     if path is None:
-        return "procedural"
+        return "procedural", "data.path is not set"
     if path.is_file():
-        if path.suffix.lower() in MESH_EXTENSIONS:
-            return "mesh"
-        if path.suffix.lower() in PICTURE_EXTENSIONS:
-            return "picture"
+        kinds = {"mesh": MESH_EXTENSIONS, "picture": PICTURE_EXTENSIONS}
+        for kind, extensions in kinds.items():
+            if path.suffix.lower() in extensions:
+                return kind, f"a file in {path.suffix.lower()}"
         raise InshaderError(f"data.path: {path} is not such a file: expected {ACCEPTED}")
     if not path.is_dir():
         raise InshaderError(f"data.path: there is no {path}: expected {ACCEPTED}")
-    if (path / "transforms_train.json").is_file():
-        return "blender"
+    for name, kind in FILES.items():
+        if (path / name).is_file():
+            return kind, f"the folder holds {name}"
     raise InshaderError(_unfamiliar(path))
 
 

@@ -74,7 +74,7 @@ class Section(BaseModel):
 class Data(Section):
     """Where the pictures come from."""
 
-    format: Literal["auto", "blender", "procedural", "mesh", "surface", "picture"] = Field(
+    format: Literal["auto", "blender", "dtu", "procedural", "mesh", "surface", "picture"] = Field(
         default="auto", description="auto looks at what lies at path"
     )
     path: str | None = Field(

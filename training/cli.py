@@ -6,12 +6,17 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from render import command
+from render.errors import InshaderError
+from render.files import replacing
+
+if TYPE_CHECKING:
+    from scenes import Scene
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint in the run folder"
     )
+    arguments.add_argument(
+        "--inspect",
+        action="store_true",
+        help="train nothing: say what the data is, and draw cameras and box to inspect.png in the run folder",
+    )
     args = arguments.parse_args(argv)
     # Overrides may stand before the scene too: it is the first word that is none of them.
     words = [args.scene, *args.overrides]
@@ -44,11 +54,34 @@ def _train(args: argparse.Namespace) -> None:
 
     # Before torch is imported: a typing mistake is told at once.
     scene = load_scene(args.scene, args.overrides)
+    folder = args.out or Path("runs") / scene.name
+    if args.inspect:
+        if args.resume:
+            raise InshaderError("--inspect trains nothing, so there is nothing to --resume: name one of them")
+        _inspect(scene, folder)
+        return
     from training.run import train
 
-    folder = args.out or Path("runs") / scene.name
     results = train(scene, folder, args.device, args.resume)
     print_results(results, folder)
+
+
+def _inspect(scene: Scene, folder: Path) -> None:
+    """Print what the data of a scene is, and leave the picture of it in ``folder``; needs no torch."""
+    import imageio.v3 as iio
+
+    from scenes.inspect import LEGEND, inspect
+
+    found = inspect(scene)
+    width = 2 + max(len(name) for name, _ in found.rows)
+    for name, value in found.rows:
+        print(f"{name:<{width}}{value}")
+    for warning in found.warnings:
+        print(f"warning: {warning}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "inspect.png") as path:
+        iio.imwrite(path, found.picture)
+    print(f"{'picture':<{width}}{folder / 'inspect.png'}: {LEGEND}")
 
 
 def print_results(results: dict[str, Any], folder: Path) -> None:

@@ -29,7 +29,8 @@ class PixelRays:
         cameras = dataset.train.cameras
         self.device = device
         self.world_from_camera = torch.from_numpy(np.stack([c.world_from_camera for c in cameras])).float()
-        self.intrinsics = torch.tensor([[c.fl_x, c.fl_y, c.cx, c.cy] for c in cameras])  # (views, 4)
+        lenses = [[c.fl_x, c.fl_y, c.cx, c.cy] for c in cameras]
+        self.intrinsics = torch.tensor(lenses, dtype=torch.float32)  # (views, 4)
         self.wanted = _near_coverage(images)  # (pixels,) flat indices, or None for all
         self.count = n * self.h * self.w if self.wanted is None else len(self.wanted)
 
