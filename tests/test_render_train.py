@@ -22,6 +22,7 @@ import pytest
 from render import reference
 from render.asset import read_asset
 from render.camera import look_at
+from render.export import main as export_main
 from render.metrics import psnr, ssim
 from scenes import load_dataset, load_scene
 from scenes.dataset import composite
@@ -508,3 +509,46 @@ def test_other_settings_do_not_resume(
     shutil.copytree(finished, out)
     line = command_line(finished.parent / "ball", out, "--resume", "gaussian_rbf.neurons=5")
     refused(line, out, capsys, str(out / "checkpoint.safetensors"), "other settings")
+
+
+def test_a_mesh_becomes_a_distance_field(tmp_path: Path, no_gl: None) -> None:
+    """The bundled scene ``sdf`` on a coarse ball, from the command to the exported surface."""
+    import trimesh
+
+    trimesh.creation.icosphere(2, 3.0).apply_translation([5, 0, 0]).export(tmp_path / "ball.ply")
+    small = ["gaussian_rbf.levels=3", "gaussian_rbf.finest_resolution=32", "gaussian_rbf.log2_table_size=12"]
+    short = ["train.steps=250", "data.test_views=1", "data.max_size=24"]
+    assert (
+        main(["sdf", f"data.path={tmp_path / 'ball.ply'}", *small, *short, "--out", str(tmp_path / "run")])
+        == 0
+    )
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["family_metrics"]["iou"] > 0.95 and results["parity_db"] > 42
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+    exported = tmp_path / "surface.ply"
+    assert export_main([str(tmp_path / "run"), "--to", str(exported), "--resolution", "48"]) == 0
+    radii = np.linalg.norm(trimesh.load(exported).vertices - [5, 0, 0], axis=1)
+    # In the ball's own frame. So little training leaves specks elsewhere: most of the surface counts.
+    assert np.median(np.abs(radii - 3)) < 0.1 and np.quantile(np.abs(radii - 3), 0.8) < 0.2
+
+
+def test_a_picture_becomes_a_field(tmp_path: Path, no_gl: None) -> None:
+    y, x = np.mgrid[:32, :48] / 32
+    picture = np.stack([0.5 + 0.4 * np.sin(5 * x), y, 1 - y], -1)
+    iio.imwrite(tmp_path / "waves.png", np.rint(255 * picture).astype(np.uint8))
+    small = ["gaussian_rbf.base_resolution=4", "gaussian_rbf.finest_resolution=32", "train.steps=250"]
+    assert main(["image", f"data.path={tmp_path / 'waves.png'}", *small, "--out", str(tmp_path / "run")]) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["psnr"]["baked"] > 35 and results["resolution"] == [48, 32]
+    assert results["family_metrics"]["parameters"] > 1000
+
+
+def test_data_that_the_task_does_not_take(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["nerf_synthetic", f"data.path={data}", "gaussian_rbf.task=sdf", "--out", str(tmp_path / "a")])
+        == 2
+    )
+    assert "gaussian_rbf.task=sdf takes Surface, the data is PosedImages" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
