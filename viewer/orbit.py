@@ -16,6 +16,7 @@ MAX_ELEVATION = math.radians(89)  # at the poles the view would be along the up 
 DISTANCES = 1e-2, 1e2  # scene boxes have half-diagonal 1
 TURN = math.pi  # radians that a drag over the height of the window turns
 ZOOM = 0.9  # factor of the distance for one step of the wheel
+FOVS = math.radians(5), math.radians(140)  # what the field of view may be set to
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,15 +46,15 @@ class Orbit:
 
         A roll or an off-centre principal point of ``camera`` is dropped; a ``centre`` behind it is not used.
         """
-        axes = _upright(up)
+        axes = upright(up)
         distance = float(np.dot(np.asarray(centre, np.float64) - camera.position, camera.forward))
-        distance = _clamp(distance, *DISTANCES) if distance > 0 else 1.0
+        distance = clamp(distance, *DISTANCES) if distance > 0 else 1.0
         x, y, z = -camera.forward @ axes
         return Orbit(
             target=camera.position + distance * camera.forward,
             axes=axes,
             azimuth=math.atan2(y, x),
-            elevation=_clamp(math.asin(_clamp(z, -1, 1)), -MAX_ELEVATION, MAX_ELEVATION),
+            elevation=clamp(math.asin(clamp(z, -1, 1)), -MAX_ELEVATION, MAX_ELEVATION),
             distance=distance,
             fov_y=2 * math.atan(0.5 * camera.h / camera.fl_y),
             flat=flat,
@@ -70,12 +71,12 @@ class Orbit:
         """After a drag by these fractions of the window's height: the scene turns with the pointer."""
         if self.flat:
             return self.panned(right, down)
-        elevation = _clamp(self.elevation + TURN * down, -MAX_ELEVATION, MAX_ELEVATION)
+        elevation = clamp(self.elevation + TURN * down, -MAX_ELEVATION, MAX_ELEVATION)
         return replace(self, azimuth=self.azimuth - TURN * right, elevation=elevation)
 
     def zoomed(self, steps: float) -> Orbit:
         """After ``steps`` of the wheel, nearer for positive ones."""
-        return replace(self, distance=_clamp(self.distance * ZOOM**steps, *DISTANCES))
+        return replace(self, distance=clamp(self.distance * ZOOM**steps, *DISTANCES))
 
     def panned(self, right: float, down: float) -> Orbit:
         """After a drag by these fractions of the window's height that takes the target along."""
@@ -83,8 +84,12 @@ class Orbit:
         height = 2 * self.distance * math.tan(self.fov_y / 2)  # of the window, at the target
         return replace(self, target=self.target + height * (down * y - right * x))
 
+    def with_fov(self, fov_y: float) -> Orbit:
+        """With this vertical field of view, from the same place."""
+        return replace(self, fov_y=clamp(fov_y, *FOVS))
 
-def _upright(up: ArrayLike) -> Vector:
+
+def upright(up: ArrayLike) -> Vector:
     """(3, 3) a right-handed frame whose last column is ``up``."""
     z = np.asarray(up, np.float64)
     z = z / np.linalg.norm(z)
@@ -93,5 +98,6 @@ def _upright(up: ArrayLike) -> Vector:
     return np.stack([x, np.cross(z, x), z], -1)
 
 
-def _clamp(value: float, low: float, high: float) -> float:
+def clamp(value: float, low: float, high: float) -> float:
+    """``value``, or the nearer end of the range."""
     return min(max(value, low), high)

@@ -1,13 +1,16 @@
-"""Lines of text over the picture: Dear ImGui, drawn with moderngl.
+"""Dear ImGui over the picture: fed with events, drawn with moderngl.
 
 Dear ImGui 1.92 asks its renderer to make, update and destroy textures as it rasterises glyphs; each texture
 carries a status that says which of these is due. Its own OpenGL back ends need PyOpenGL, this one does not.
+Places are in units of the desktop, from the top left corner.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import moderngl
@@ -15,6 +18,32 @@ import numpy as np
 
 from render.errors import require
 
+FONT = "assets/fonts/Roboto/Roboto-Regular.ttf"  # of imgui_bundle; its own bitmap font where that is missing
+FONT_SIZE = 15.0
+# Names of keys in glfw and in Dear ImGui: those that editing a number or a text wants.
+KEYS: Mapping[str, str] = {
+    "BACKSPACE": "backspace",
+    "DELETE": "delete",
+    "ENTER": "enter",
+    "KP_ENTER": "keypad_enter",
+    "ESCAPE": "escape",
+    "TAB": "tab",
+    "LEFT": "left_arrow",
+    "RIGHT": "right_arrow",
+    "UP": "up_arrow",
+    "DOWN": "down_arrow",
+    "HOME": "home",
+    "END": "end",
+    "LEFT_CONTROL": "mod_ctrl",
+    "RIGHT_CONTROL": "mod_ctrl",
+    "LEFT_SHIFT": "mod_shift",
+    "RIGHT_SHIFT": "mod_shift",
+    "A": "a",
+    "C": "c",
+    "V": "v",
+    "X": "x",
+    "Z": "z",
+}
 VERTEX = """
 #version 330
 uniform vec2 display_size;
@@ -43,15 +72,27 @@ void main() {
 
 
 class Overlay:
-    """A panel of text in the top left corner of the current framebuffer."""
+    """Windows of Dear ImGui in the current framebuffer.
+
+    Attributes:
+        imgui: the module, for what is drawn within ``frame``.
+        typing: whether a text or a number is being typed, so that keys are letters.
+    """
 
     def __init__(self, ctx: moderngl.Context) -> None:
         self.ctx = ctx
-        self.imgui: Any = require("imgui_bundle", "viewer").imgui
+        bundle: Any = require("imgui_bundle", "viewer")
+        self.imgui: Any = bundle.imgui
         self.state = self.imgui.create_context()
         io = self.imgui.get_io()
         io.set_ini_filename("")  # no file of window positions in the current folder
         io.backend_flags |= self.imgui.BackendFlags_.renderer_has_textures
+        font = Path(bundle.__file__).parent / FONT
+        if font.is_file():
+            io.fonts.add_font_from_file_ttf(str(font), FONT_SIZE)
+        self.typing = False
+        self._popup = False
+        self._windows: list[tuple[float, float, float, float]] = []
         self.textures: dict[int, moderngl.Texture] = {}
         self.program = ctx.program(VERTEX, FRAGMENT)
         self.vertices = ctx.buffer(reserve=self.imgui.VERTEX_SIZE, dynamic=True)
@@ -63,29 +104,73 @@ class Overlay:
             index_element_size=self.imgui.INDEX_SIZE,
         )
 
-    def draw(self, lines: Sequence[str], size: tuple[int, int], scale: float, seconds: float) -> None:
-        """Draw ``lines`` over a framebuffer of ``size`` pixels.
+    @contextmanager
+    def frame(self, size: tuple[int, int], scale: float, seconds: float) -> Iterator[Any]:
+        """The module to build a frame with; it is drawn over a framebuffer of ``size`` pixels in the end.
 
         Args:
             scale: pixels per unit of the desktop, 2 on a HiDPI screen.
             seconds: time since the last call.
         """
         imgui = self.imgui
-        imgui.set_current_context(self.state)
-        io = imgui.get_io()
+        io = self._io()
         io.display_size = (size[0] / scale, size[1] / scale)
         io.display_framebuffer_scale = (scale, scale)
         io.delta_time = max(seconds, 1e-4)
+        self._windows.clear()
         imgui.new_frame()
-        imgui.set_next_window_pos((8, 8))
-        imgui.set_next_window_bg_alpha(0.7)
-        flags = imgui.WindowFlags_
-        imgui.begin("overlay", None, flags.no_decoration | flags.no_inputs | flags.always_auto_resize)
-        for line in lines:
-            imgui.text(line)
-        imgui.end()
+        yield imgui
+        popups = imgui.PopupFlags_
+        self._popup = imgui.is_popup_open("", popups.any_popup_id | popups.any_popup_level)
         imgui.render()
+        self.typing = bool(io.want_text_input)
         self._draw(imgui.get_draw_data(), size, scale)
+
+    @contextmanager
+    def window(self, name: str, flags: int = 0) -> Iterator[None]:
+        """A window in a frame; unless its flags say otherwise, the pointer belongs to it where it lies."""
+        imgui = self.imgui
+        imgui.begin(name, None, flags)
+        if not flags & imgui.WindowFlags_.no_mouse_inputs:
+            (left, top), (width, height) = imgui.get_window_pos(), imgui.get_window_size()
+            self._windows.append((left, top, left + width, top + height))
+        yield
+        imgui.end()
+
+    # --- events ------------------------------------------------------------------------------------------
+
+    def covers(self, x: float, y: float) -> bool:
+        """Whether a press here belongs to the windows of the last frame, not to the picture."""
+        return self._popup or any(
+            left <= x < right and top <= y < bottom for left, top, right, bottom in self._windows
+        )
+
+    def pointer(self, x: float, y: float) -> None:
+        """It is there now."""
+        self._io().add_mouse_pos_event(x, y)
+
+    def button(self, number: int, down: bool) -> None:
+        """A mouse button: 0 is the left one, 1 the right, 2 the middle."""
+        self._io().add_mouse_button_event(number, down)
+
+    def wheel(self, right: float, up: float) -> None:
+        """Steps of the wheel."""
+        self._io().add_mouse_wheel_event(right, up)
+
+    def key(self, name: str, down: bool) -> None:
+        """A key by its name in glfw; only those of ``KEYS`` count."""
+        if name in KEYS:
+            self._io().add_key_event(getattr(self.imgui.Key, KEYS[name]), down)
+
+    def character(self, code: int) -> None:
+        """A typed character."""
+        self._io().add_input_character(code)
+
+    # --- drawing -----------------------------------------------------------------------------------------
+
+    def _io(self) -> Any:
+        self.imgui.set_current_context(self.state)
+        return self.imgui.get_io()
 
     def release(self) -> None:
         """Free what the overlay holds on the GPU, and Dear ImGui's context."""

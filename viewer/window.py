@@ -1,46 +1,28 @@
-"""The window: events turn the orbit, the Renderer draws each frame, the overlay lies on top."""
+"""The window: events go to the overlay or to the session, which is then drawn."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import moderngl
+import numpy as np
 
 from render.asset import BakedAsset
 from render.context import current_context
 from render.errors import InshaderError, require
-from render.renderer import MODES, Renderer
-from viewer.orbit import Orbit
-from viewer.overlay import Overlay
+from viewer import keys, panel
+from viewer.overlay import KEYS, Overlay
+from viewer.session import Session
+from viewer.settings import Settings
 
 VERSIONS = (4, 3), (3, 3)  # of OpenGL, the best first
-SMOOTHING = 0.1  # weight of the newest frame in the rate that the overlay shows
-
-VERTEX = """
-#version 330
-void main() {
-    vec2 corner = vec2(gl_VertexID == 1 ? 3.0 : -1.0, gl_VertexID == 2 ? 3.0 : -1.0);
-    gl_Position = vec4(corner, 0.0, 1.0);
-}
-"""
-FRAGMENT = """
-#version 330
-uniform sampler2D picture;  // of the renderer, row 0 is the top
-uniform int mode;
-uniform float reach;        // of the depth that is shown black
-out vec4 colour;
-void main() {
-    ivec2 pixel = ivec2(gl_FragCoord.x, float(textureSize(picture, 0).y) - gl_FragCoord.y);
-    vec4 value = texelFetch(picture, pixel, 0);
-    if (mode == 1) value.rgb = vec3(value.a * max(1.0 - value.r / reach, 0.0));
-    if (mode == 2) value.rgb = value.a * (0.5 + 0.5 * value.rgb);
-    if (mode == 3) value.rgb = vec3(value.r / (value.r + 16.0));
-    colour = vec4(value.rgb, 1.0);
-}
-"""
+IDLE = 0.1  # seconds between frames while nothing happens
+LIVELY = 6  # frames without a wait after an event: Dear ImGui takes in a click over several of them
+LONGEST = 0.5  # seconds of flight that one frame may stand for, after compiling or a stopped process
 
 
 @contextmanager
@@ -76,106 +58,224 @@ def open_window(title: str, size: tuple[int, int]) -> Iterator[Any]:
 
 
 class Viewer:
-    """One window on a list of named assets."""
+    """One window on a list of named assets.
 
-    def __init__(self, window: Any, assets: Sequence[tuple[str, BakedAsset]]) -> None:
+    Raises:
+        InshaderError: the first asset cannot be drawn here.
+    """
+
+    def __init__(
+        self,
+        window: Any,
+        assets: Sequence[tuple[str, BakedAsset]],
+        settings: Settings = Settings(),  # noqa: B008 - it is frozen
+    ) -> None:
         self.glfw: Any = require("glfw", "viewer")
         self.window = window
-        self.assets = assets
         self.ctx = current_context()
         self.overlay = Overlay(self.ctx)
-        self.program = self.ctx.program(VERTEX, FRAGMENT)
-        self.screen = self.ctx.vertex_array(self.program, [])
-        self.seconds = 0.0
         self.pointer: tuple[float, float] = self.glfw.get_cursor_pos(window)
-        self.open(0)
+        self.dragging: int | None = None  # the button that was pressed on the picture
+        self.held: set[str] = set()  # names of the movement and shift keys that are down
+        self.lively = LIVELY
+        self.windowed: tuple[int, int, int, int] | None = None  # place and size to come back to
+        self.title = ""
+        self.numbers: dict[int, str] = {}
+        for name in (*keys.MOVES, *keys.PRESSED, *keys.NUMBERED, "LEFT_SHIFT", "RIGHT_SHIFT"):
+            self.numbers[getattr(self.glfw, f"KEY_{name}")] = name
+        self.others = {getattr(self.glfw, f"KEY_{name}"): name for name in KEYS}  # what Dear ImGui wants
+        self.announce(f"compiling the shaders of {assets[0][0]} ...")
+        self.session = Session(self.ctx, assets, settings)
         self.glfw.set_key_callback(window, self.on_key)
+        self.glfw.set_char_callback(window, self.on_character)
         self.glfw.set_cursor_pos_callback(window, self.on_pointer)
+        self.glfw.set_mouse_button_callback(window, self.on_button)
         self.glfw.set_scroll_callback(window, self.on_wheel)
+        self.glfw.set_drop_callback(window, self.on_drop)
 
-    def open(self, index: int) -> None:
-        """Show another of the assets, from its own first view."""
-        self.index = index % len(self.assets)
-        name, self.asset = self.assets[self.index]
-        self.glfw.set_window_title(self.window, f"{name} - render-view")
-        self.renderer = Renderer(self.ctx, self.asset)  # the one before frees what it held
-        self.mode = "colour"
-        self.orbit = self.first_view()
-
-    def first_view(self) -> Orbit:
-        """The orbit that starts at the asset's default camera."""
-        flat = self.asset.driver == "image"
-        return Orbit.starting_at(self.asset.camera, self.asset.up, self.asset.bounds.mean(0), flat)
+    def close(self) -> None:
+        """Give back what is held on the GPU, while the window is still there."""
+        self.session.release()
+        self.overlay.release()
 
     def run(self) -> None:
         """Draw until the window is closed."""
         before = time.perf_counter()
         while not self.glfw.window_should_close(self.window):
-            self.glfw.poll_events()
+            if any(self.direction()) or self.session.busy or self.lively > 0:
+                self.lively -= 1
+                self.glfw.poll_events()
+            else:
+                self.glfw.wait_events_timeout(IDLE)
+            now = time.perf_counter()
+            passed, before = now - before, now
             size = self.glfw.get_framebuffer_size(self.window)
             if min(size) == 0:  # minimised
                 self.glfw.wait_events()
                 continue
-            self.draw(size)
+            self.session.watch()
+            self.session.work()
+            self.session.move(self.direction(), self.shift, min(passed, LONGEST))
+            self.draw(size, passed)
             self.glfw.swap_buffers(self.window)
-            now = time.perf_counter()
-            passed, before = now - before, now
-            self.seconds += (passed - self.seconds) * (SMOOTHING if self.seconds else 1)
 
-    def close(self) -> None:
-        """Give back what is held on the GPU, while the window is still there."""
-        self.renderer.release()
-        self.overlay.release()
+    def draw(self, size: tuple[int, int], passed: float) -> None:
+        """One frame into the window, ``size`` pixels, ``passed`` seconds after the one before."""
+        title = f"{self.session.name} - render-view"
+        if title != self.title:
+            self.title = title
+            self.glfw.set_window_title(self.window, title)
+        self.session.draw(self.ctx.screen, size)
+        with self.overlay.frame(size, self.scale, passed):
+            panel.show(self.overlay, self.session, size)
 
-    def draw(self, size: tuple[int, int]) -> None:
-        """One frame into the window, ``size`` pixels."""
-        frame = self.renderer.draw(self.orbit.camera(*size), mode=self.mode)
-        self.ctx.screen.use()
-        self.ctx.viewport = (0, 0, size[0], size[1])
-        self.ctx.enable_only(moderngl.NOTHING)
-        frame.texture.use(0)
-        self.program["mode"] = MODES[self.mode]
-        self.program["reach"] = self.orbit.distance + 1.0  # the half-diagonal of the scene box
-        self.screen.render(moderngl.TRIANGLES, vertices=3)
-        scale = self.glfw.get_window_content_scale(self.window)[0]
-        self.overlay.draw(self.lines(size), size, scale, self.seconds)
+    def announce(self, line: str) -> None:
+        """Show a line on an empty window at once."""
+        size = self.glfw.get_framebuffer_size(self.window)
+        for _ in range(2):  # a window takes the size of its text one frame later
+            self.ctx.screen.use()
+            self.ctx.clear(0.1, 0.1, 0.1)
+            with self.overlay.frame(size, self.scale, IDLE):
+                panel.show_notices(self.overlay, [line])
+        self.glfw.swap_buffers(self.window)
+        self.glfw.poll_events()
 
-    def lines(self, size: tuple[int, int]) -> list[str]:
-        """What the overlay tells."""
-        rate = f"{1 / self.seconds:.1f} fps, {1e3 * self.seconds:.1f} ms" if self.seconds else "first frame"
-        return [rate, f"{size[0]} x {size[1]}, {self.mode}"]
+    @property
+    def scale(self) -> float:
+        """Pixels per unit of the desktop."""
+        return float(self.glfw.get_window_content_scale(self.window)[0])
+
+    @property
+    def shift(self) -> bool:
+        return not self.held.isdisjoint(("LEFT_SHIFT", "RIGHT_SHIFT"))
+
+    def direction(self) -> tuple[int, int, int]:
+        """Where the movement keys that are held lead: ahead, right and up."""
+        ahead, right, up = np.sum([(0, 0, 0), *(keys.MOVES.get(name, (0, 0, 0)) for name in self.held)], 0)
+        return int(ahead), int(right), int(up)
 
     # --- events, as glfw sends them -----------------------------------------------------------------------
 
     def on_key(self, window: Any, key: int, scancode: int, action: int, modifiers: int) -> None:
-        """Keys of ``render-view --help``."""
-        if action != self.glfw.PRESS:
+        """Keys of ``render-view --help``, unless a text or a number is being typed."""
+        glfw = self.glfw
+        self.lively = LIVELY
+        name = self.numbers.get(key, "")
+        if action != glfw.REPEAT:
+            self.overlay.key(name or self.others.get(key, ""), action == glfw.PRESS)
+        if action == glfw.RELEASE:
+            self.held.discard(name)
+        if action != glfw.PRESS or self.overlay.typing:
             return
-        numbered = dict(zip(range(self.glfw.KEY_1, self.glfw.KEY_9), MODES, strict=False))
-        if key == self.glfw.KEY_ESCAPE:
-            self.glfw.set_window_should_close(window, True)
-        elif key == self.glfw.KEY_R:
-            self.orbit = self.first_view()
-        elif key == self.glfw.KEY_TAB:
-            self.open(self.index + 1)
-        elif numbered.get(key) in self.renderer.driver.MODES:
-            self.mode = numbered[key]
+        if name in keys.MOVES or name.endswith("SHIFT"):
+            self.held.add(name)
+        elif name in keys.NUMBERED:
+            self.session.set_mode(keys.NUMBERED[name])
+        elif name in keys.PRESSED:
+            getattr(self, keys.PRESSED[name][1])()
+
+    def on_character(self, window: Any, code: int) -> None:
+        """A typed character; help is asked for with one."""
+        self.lively = LIVELY
+        self.overlay.character(code)
+        if chr(code) == keys.HELP_CHARACTER and not self.overlay.typing:
+            self.toggle_help()
 
     def on_pointer(self, window: Any, x: float, y: float) -> None:
-        """A drag turns, or moves a picture; with the middle button or shift it pans."""
-        glfw = self.glfw
-        height = max(glfw.get_window_size(window)[1], 1)
+        """A drag that began on the picture turns, looks or pans."""
+        self.lively = LIVELY
+        height = max(self.glfw.get_window_size(window)[1], 1)
         right, down = (x - self.pointer[0]) / height, (y - self.pointer[1]) / height
         self.pointer = x, y
-        shift = glfw.PRESS in (
-            glfw.get_key(window, key) for key in (glfw.KEY_LEFT_SHIFT, glfw.KEY_RIGHT_SHIFT)
-        )
-        held = glfw.get_mouse_button(window, glfw.MOUSE_BUTTON_LEFT) == glfw.PRESS
-        if glfw.get_mouse_button(window, glfw.MOUSE_BUTTON_MIDDLE) == glfw.PRESS or (held and shift):
-            self.orbit = self.orbit.panned(right, down)
-        elif held:
-            self.orbit = self.orbit.turned(right, down)
+        self.overlay.pointer(*self.place())
+        if self.dragging is not None:
+            pan = self.dragging != self.glfw.MOUSE_BUTTON_LEFT or self.shift
+            self.session.drag(right, down, pan)
+
+    def on_button(self, window: Any, button: int, action: int, modifiers: int) -> None:
+        """A press on the picture begins a drag, one on the panel is the panel's until it is let go."""
+        self.lively = LIVELY
+        pressed = action == self.glfw.PRESS
+        if not pressed and button == self.dragging:
+            self.dragging = None
+        elif pressed and self.dragging is None and not self.overlay.covers(*self.place()):
+            self.dragging = button
+        if button <= self.glfw.MOUSE_BUTTON_MIDDLE:
+            self.overlay.button(button, pressed)
 
     def on_wheel(self, window: Any, x: float, y: float) -> None:
-        """The wheel zooms."""
-        self.orbit = self.orbit.zoomed(y)
+        """The wheel scrolls the panel, else it is the session's."""
+        self.lively = LIVELY
+        if self.overlay.covers(*self.place()):
+            self.overlay.wheel(x, y)
+        else:
+            self.session.wheel(y)
+
+    def on_drop(self, window: Any, paths: Sequence[str]) -> None:
+        """Files that were dropped are opened, the last one is shown."""
+        self.lively = LIVELY
+        for path in paths:
+            self.session.add(path)
+
+    def place(self) -> tuple[float, float]:
+        """Where the pointer is, in the overlay's units: glfw counts in pixels on some systems."""
+        pixels = self.glfw.get_framebuffer_size(self.window)[0]
+        ratio = pixels / max(self.glfw.get_window_size(self.window)[0], 1) / self.scale
+        return self.pointer[0] * ratio, self.pointer[1] * ratio
+
+    # --- what keys do, by the names in keys.PRESSED -------------------------------------------------------
+
+    def reset(self) -> None:
+        self.session.reset()
+
+    def toggle_fly(self) -> None:
+        self.session.set_flying(not self.session.flying)
+
+    def previous_view(self) -> None:
+        self.session.jump(-1)
+
+    def next_view(self) -> None:
+        self.session.jump(1)
+
+    def next_asset(self) -> None:
+        self.session.choose(self.session.index + 1)
+
+    def screenshot(self) -> None:
+        self.session.screenshot(self.glfw.get_framebuffer_size(self.window), Path.cwd())
+
+    def toggle_panel(self) -> None:
+        settings = self.session.settings
+        self.session.settings = replace(settings, panel=not settings.panel)
+
+    def toggle_help(self) -> None:
+        self.session.help = not self.session.help
+
+    def escape(self) -> None:
+        if self.session.help:
+            self.session.help = False
+        else:
+            self.glfw.set_window_should_close(self.window, True)
+
+    def toggle_full_screen(self) -> None:
+        """All of the monitor that most of the window is on, or back to where it was."""
+        glfw, window = self.glfw, self.window
+        if self.windowed is not None:
+            glfw.set_window_monitor(window, None, *self.windowed, glfw.DONT_CARE)
+            self.windowed = None
+            return
+        here = (*glfw.get_window_pos(window), *glfw.get_window_size(window))
+        monitors = glfw.get_monitors()
+        if not monitors:
+            self.session.tell("there is no monitor to fill")
+            return
+        monitor = max(monitors, key=lambda one: shared_area(here, glfw.get_monitor_workarea(one)))
+        mode = glfw.get_video_mode(monitor)
+        self.windowed = here
+        glfw.set_window_monitor(window, monitor, 0, 0, *mode.size, mode.refresh_rate)
+
+
+def shared_area(a: Sequence[int], b: Sequence[int]) -> int:
+    """Of two rectangles (left, top, width, height)."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    return max(width, 0) * max(height, 0)

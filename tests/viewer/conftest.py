@@ -1,16 +1,21 @@
-"""An asset that needs no training: a ball with coloured patches."""
+"""An asset that needs no training, a ball with coloured patches, and a window that is only a framebuffer."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import moderngl
 import numpy as np
 import pytest
 
-from render.asset import BakedAsset, BakedGrid, BakedNetwork, write_asset
+from render.asset import BakedAsset, BakedGrid, BakedNetwork, read_asset, write_asset
 from render.camera import look_at
 from render.grid import GridSpec, entry_index
 from render.network import Linear, NetworkSpec, Slot
+from viewer import window
+from viewer.settings import Settings
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +54,88 @@ def tiny_asset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("asset") / "asset.safetensors"
     write_asset(path, asset)
     return path
+
+
+class NoWindow:
+    """Stands for the module glfw: its constants, and a window of a fixed size that nobody sees."""
+
+    def __init__(self, size: tuple[int, int], scale: float = 1.0) -> None:
+        self.real = pytest.importorskip("glfw")
+        self.size, self.scale = size, scale
+        self.closing = False
+        self.title = ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name) if name.isupper() else lambda *arguments: None
+
+    def get_framebuffer_size(self, window: Any) -> tuple[int, int]:
+        return self.size
+
+    def get_window_size(self, window: Any) -> tuple[int, int]:
+        return self.size
+
+    def get_window_content_scale(self, window: Any) -> tuple[float, float]:
+        return self.scale, self.scale
+
+    def get_cursor_pos(self, window: Any) -> tuple[float, float]:
+        return 0.0, 0.0
+
+    def set_window_title(self, window: Any, title: str) -> None:
+        self.title = title
+
+    def set_window_should_close(self, window: Any, value: bool) -> None:
+        self.closing = value
+
+
+class Driven:
+    """A viewer whose events come from the test, and what it draws."""
+
+    def __init__(self, viewer: window.Viewer, target: moderngl.Framebuffer, glfw: NoWindow) -> None:
+        self.viewer, self.target, self.glfw = viewer, target, glfw
+        self.session = viewer.session
+
+    def frames(self, count: int = 4) -> np.ndarray:
+        """Draw some, as the loop does; (h, w, 3) of the last."""
+        for _ in range(count):
+            self.session.work()
+            self.viewer.draw(self.glfw.size, 0.1)
+        data = self.target.read(components=3, alignment=1)
+        return np.frombuffer(data, np.uint8).reshape(*self.glfw.size[::-1], 3)[::-1].astype(int)
+
+    def press(self, name: str) -> None:
+        """A key goes down and up."""
+        key = getattr(self.glfw, f"KEY_{name}")
+        for action in (self.glfw.PRESS, self.glfw.RELEASE):
+            self.viewer.on_key(None, key, 0, action, 0)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], button: int = 0) -> None:
+        """With a mouse button held; a click where both are the same."""
+        self.viewer.on_pointer(None, *start)
+        self.viewer.on_button(None, button, self.glfw.PRESS, 0)
+        if start != end:
+            self.viewer.on_pointer(None, *end)
+        self.viewer.on_button(None, button, self.glfw.RELEASE, 0)
+
+
+@pytest.fixture(params=[1.0])
+def driven(
+    ctx: moderngl.Context,
+    tiny_asset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Iterator[Driven]:
+    """A viewer of the ball in 640 x 480 pixels; its parameter is the scale of the desktop."""
+    pytest.importorskip("imgui_bundle")
+    glfw = NoWindow((640, 480), request.param)
+    target = ctx.simple_framebuffer(glfw.size)
+    monkeypatch.setattr(ctx, "_screen", target)
+    monkeypatch.setattr(window, "require", lambda module, extra: glfw)
+    monkeypatch.setattr(window, "current_context", lambda: ctx)
+    monkeypatch.chdir(tmp_path)
+    _ = ctx.error  # reading it clears what an earlier test of the run left behind
+    viewer = window.Viewer(None, [("ball", read_asset(tiny_asset))], Settings(auto=False))
+    yield Driven(viewer, target, glfw)
+    viewer.close()
+    assert ctx.error == "GL_NO_ERROR"
+    target.release()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from render.asset import read_asset, write_asset
+
 VIEW = [sys.executable, "-c", "import sys; from viewer.cli import main; sys.exit(main())"]
+ROOT = Path(__file__).parents[2]
 PATIENCE = 60  # seconds for anything to happen
 
 
@@ -22,7 +28,12 @@ class Display:
 
     def __init__(self, number: str, folder: Path) -> None:
         kept = {key: value for key, value in os.environ.items() if key != "WAYLAND_DISPLAY"}
-        self.environment = kept | {"DISPLAY": f":{number}", "LIBGL_ALWAYS_SOFTWARE": "1"}
+        self.settings = folder / "config" / "inshader" / "viewer.json"
+        self.environment = kept | {
+            "DISPLAY": f":{number}",
+            "LIBGL_ALWAYS_SOFTWARE": "1",
+            "XDG_CONFIG_HOME": str(self.settings.parents[1]),
+        }
         self.file = folder / "Xvfb_screen0"
 
     def picture(self) -> np.ndarray:
@@ -34,6 +45,11 @@ class Display:
         rows = np.frombuffer(data, np.uint8, row * h, start).reshape(h, row)[:, : 4 * w]
         return rows.reshape(h, w, 4)[..., 2::-1].astype(np.int32)
 
+    def keep(self, settings: str) -> None:
+        """Leave settings there, as another run would."""
+        self.settings.parent.mkdir(parents=True, exist_ok=True)
+        self.settings.write_text(settings)
+
     def do(self, *arguments: str | int) -> str:
         """Run xdotool."""
         command = ["xdotool", *map(str, arguments)]
@@ -41,14 +57,14 @@ class Display:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def wait(self, told: str, condition: Callable[[np.ndarray], object]) -> np.ndarray:
-        """The first picture that fulfils ``condition`` and then stays as it is."""
+    def wait(self, told: str, condition: Callable[[np.ndarray], object], settled: bool = True) -> np.ndarray:
+        """The first picture that fulfils ``condition`` and, where it is to settle, then stays as it is."""
         deadline = time.monotonic() + PATIENCE
         before = self.picture()
         while time.monotonic() < deadline:
             time.sleep(0.3)
             now = self.picture()
-            if condition(now) and differing(now, before) == 0:
+            if condition(now) and (not settled or differing(now, before) == 0):
                 return now
             before = now
         raise AssertionError(f"not seen within {PATIENCE} s: {told}")
@@ -78,6 +94,7 @@ def display(tmp_path: Path) -> Iterator[Display]:
 
 
 def test_the_window_answers(display: Display, tiny_asset: Path) -> None:
+    display.keep('{"panel": false}')
     command = [*VIEW, str(tiny_asset), "--size", "320x300"]
     process = subprocess.Popen(command, env=display.environment, stderr=subprocess.PIPE, text=True)
     try:
@@ -105,6 +122,66 @@ def test_the_window_answers(display: Display, tiny_asset: Path) -> None:
         process.kill()
         _, told = process.communicate()
     assert told == ""
+
+
+def test_panel_flight_full_screen_and_screenshot(display: Display, tiny_asset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(tiny_asset, run)
+    command = [*VIEW, str(run), "--size", "480x400"]
+    environment = display.environment | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        window = display.do("search", "--sync", "--onlyvisible", "--name", "render-view")
+        covered = display.wait("a picture", lambda now: now[100:380, 340:470].std() > 5)
+        display.do("windowfocus", window)
+        display.do("key", "u")
+        first = display.wait("no panel", lambda now: np.abs(now - covered)[100:380, 20:300].mean() > 20)
+        assert differing(covered[:, 330:], first[:, 330:]) == 0
+        display.do("keydown", "w")
+        display.wait("a nearer view", lambda now: differing(now[:360], first[:360]) > 0.02, settled=False)
+        display.do("keyup", "w")
+        display.do("key", "r")
+        display.wait("the first view again", lambda now: differing(now[:340], first[:340]) == 0)
+        display.do("key", "question")
+        display.wait("the help", lambda now: differing(now[:340], first[:340]) > 0.2)
+        display.do("key", "question")
+        display.wait("no help", lambda now: differing(now[:340], first[:340]) == 0)
+        display.do("key", "p")
+        shot = tmp_path / "run-colour-001.png"
+        display.wait("a screenshot", lambda now: shot.exists())
+        picture = iio.imread(shot).astype(np.int32)
+        assert picture.shape == (400, 480, 3)
+        assert np.abs(picture - first[:400, :480])[60:340].max() <= 1, "it is what the window shows"
+        display.do("key", "F11")
+        display.wait("all of the screen", lambda now: now[440:, 500:].min() > 200)
+        display.do("key", "F11")
+        display.wait("a window again", lambda now: now[440:, 500:].max() == 0)
+        write_asset(run / tiny_asset.name, replace(read_asset(tiny_asset), background=np.float32([1, 0, 0])))
+        display.wait("the replaced asset", lambda now: (now[60, 470] == (255, 0, 0)).all())
+        display.do("key", "Escape")
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        _, told = process.communicate()
+    assert told == ""
+    assert json.loads(display.settings.read_text())["panel"] is False, "it is kept for the next run"
+
+
+def test_damaged_settings_are_told_and_left_out(display: Display, tiny_asset: Path) -> None:
+    display.keep('{"panel": ')
+    command = [*VIEW, str(tiny_asset), "--size", "480x400"]
+    process = subprocess.Popen(command, env=display.environment, stderr=subprocess.PIPE, text=True)
+    try:
+        window = display.do("search", "--sync", "--onlyvisible", "--name", "render-view")
+        display.wait("a picture", lambda now: now[100:340, 340:470].std() > 5)
+        display.do("windowfocus", window)
+        display.do("key", "Escape")
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        _, told = process.communicate()
+    assert told.startswith(f"render-view: {display.settings}: damaged") and told.count("\n") == 1
 
 
 def test_without_a_display(tiny_asset: Path) -> None:

@@ -1,0 +1,323 @@
+"""The panel and the events: each control works, is explained, and does not disturb the camera."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from viewer import keys, panel
+from viewer.cli import main
+from viewer.fly import Fly
+from viewer.window import Viewer, shared_area
+
+if TYPE_CHECKING:
+    from tests.viewer.conftest import Driven
+
+WIDGETS = {
+    "button",
+    "checkbox",
+    "color_edit3",
+    "combo",
+    "input_int",
+    "radio_button",
+    "selectable",
+    "slider_float",
+    "slider_int",
+}
+PICTURE = 560, 240  # a place beside the panel
+
+
+class Watched:
+    """Dear ImGui, noting each widget's place, and whether a tooltip follows it."""
+
+    def __init__(self, imgui: Any) -> None:
+        self.imgui = imgui
+        self.places: dict[str, tuple[float, float]] = {}
+        self.tips: dict[str, str] = {}
+        self.last = ""
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self.imgui, name)
+        if name == "set_item_tooltip":
+
+            def tip(text: str) -> None:
+                self.tips[self.last] = text
+                real(text)
+
+            return tip
+        if name not in WIDGETS:
+            return real
+
+        def widget(label: str, *arguments: Any) -> Any:
+            result = real(label, *arguments)
+            (left, top), (_, bottom) = self.imgui.get_item_rect_min(), self.imgui.get_item_rect_max()
+            self.places[label] = left + 8, (top + bottom) / 2
+            self.last = label
+            return result
+
+        return widget
+
+
+@pytest.fixture
+def watched(driven: Driven) -> Iterator[Watched]:
+    """The widgets of the window, after a few frames with everything open."""
+    real = driven.viewer.overlay.imgui
+    watched = Watched(real)
+    driven.viewer.overlay.imgui = watched
+    asset = driven.session.asset
+    driven.session.asset = replace(asset, held_out=(asset.camera,) * 3)
+    driven.frames()
+    yield watched
+    driven.viewer.overlay.imgui = real
+
+
+def click(driven: Driven, place: tuple[float, float]) -> None:
+    scale = driven.glfw.scale
+    driven.drag((place[0] * scale, place[1] * scale), (place[0] * scale, place[1] * scale))
+    driven.frames(6)  # Dear ImGui takes in a click over several frames
+
+
+def test_every_control_has_a_tooltip(driven: Driven, watched: Watched) -> None:
+    session = driven.session
+    session.help = True
+    session.background = 1.0, 1.0, 1.0
+    for auto, flying in ((True, False), (False, True)):
+        session.settings = replace(session.settings, auto=auto)
+        session.set_flying(flying)
+        driven.frames()
+    assert len(watched.places) > 20
+    assert watched.places.keys() == watched.tips.keys()
+    assert all(len(text) > 3 for text in watched.tips.values())
+
+
+@pytest.mark.parametrize("driven", [1.0, 2.0], indirect=True)
+def test_clicks_reach_the_controls(driven: Driven, watched: Watched) -> None:
+    click(driven, watched.places["depth"])
+    assert driven.session.mode == "depth"
+    click(driven, watched.places["automatic resolution"])
+    assert driven.session.settings.auto
+
+
+def test_flying_and_back(driven: Driven, watched: Watched) -> None:
+    session, view = driven.session, driven.session.view
+    click(driven, watched.places["fly"])
+    assert isinstance(session.view, Fly)
+    click(driven, watched.places["orbit"])
+    np.testing.assert_allclose(
+        session.view.camera(9, 9).world_from_camera, view.camera(9, 9).world_from_camera, atol=1e-6
+    )
+
+
+def test_buttons(driven: Driven, watched: Watched, tmp_path: Path) -> None:
+    session = driven.session
+    click(driven, watched.places[">"])
+    assert session.held_out == 0
+    click(driven, watched.places["<"])
+    assert session.held_out == 2
+    click(driven, watched.places["reset"])
+    assert session.held_out is None
+    click(driven, watched.places["save"])
+    assert [path.name for path in tmp_path.glob("*.png")] == ["ball-colour-001.png"]
+    click(driven, watched.places["background"])
+    assert session.background == (1, 1, 1)
+    click(driven, watched.places["background"])
+    assert session.background is None
+
+
+def test_a_drag_on_the_panel_leaves_the_camera(driven: Driven, watched: Watched) -> None:
+    view = driven.session.view
+    driven.drag((60, 200), PICTURE)
+    driven.frames()
+    driven.viewer.on_pointer(None, 60, 200)
+    driven.viewer.on_wheel(None, 0, 3)
+    driven.frames()
+    assert driven.session.view is view
+    driven.drag(PICTURE, (60, 200))
+    assert driven.session.view is not view, "a drag that begins on the picture goes on over the panel"
+
+
+def test_a_slider(driven: Driven, watched: Watched) -> None:
+    x, y = watched.places["exposure"]
+    driven.viewer.on_pointer(None, x, y)
+    driven.viewer.on_button(None, 0, driven.glfw.PRESS, 0)
+    driven.frames()
+    driven.viewer.on_pointer(None, x + 400, y)
+    driven.frames()
+    driven.viewer.on_button(None, 0, driven.glfw.RELEASE, 0)
+    driven.frames()
+    assert driven.session.exposure == pytest.approx(panel.EXPOSURES[1])
+
+
+def test_a_list_that_is_open_has_the_pointer(driven: Driven, watched: Watched) -> None:
+    view = driven.session.view
+    click(driven, watched.places["up axis"])
+    driven.drag(PICTURE, (400, 300))  # closes it
+    driven.frames(6)
+    assert driven.session.view is view
+    driven.drag(PICTURE, (400, 300))
+    assert driven.session.view is not view
+
+
+def test_typing_presses_no_keys(driven: Driven, watched: Watched) -> None:
+    session = driven.session
+    click(driven, watched.places["times the window"])
+    assert driven.viewer.overlay.typing
+    driven.viewer.on_character(None, ord("3"))
+    driven.press("3")
+    driven.frames(6)
+    driven.press("ENTER")
+    driven.frames(6)
+    assert session.mode == "colour", "3 was typed, not pressed"
+    assert session.settings.multiple == 3
+    assert not driven.viewer.overlay.typing
+    driven.press("3")
+    assert session.mode == "normal"
+
+
+def test_keys(driven: Driven) -> None:
+    session, viewer = driven.session, driven.viewer
+    first = session.view
+    driven.press("2")
+    assert session.mode == "depth"
+    driven.press("6")
+    assert session.mode == "depth", "the ball has no errors to show"
+    driven.press("F")
+    assert session.flying
+    driven.press("R")
+    np.testing.assert_array_equal(
+        session.view.camera(9, 9).world_from_camera, first.camera(9, 9).world_from_camera
+    )
+    driven.press("U")
+    assert not session.settings.panel
+    driven.press("RIGHT_BRACKET")
+    assert session.notices == ["this asset holds no held-out views"]
+    driven.press("P")
+    driven.frames(1)
+    assert [path.name for path in Path.cwd().glob("*.png")] == ["ball-depth-001.png"]
+    driven.press("H")
+    assert session.help
+    driven.press("ESCAPE")
+    assert not session.help and not driven.glfw.closing
+    viewer.on_character(None, ord("?"))
+    assert session.help
+    driven.press("H")
+    driven.press("ESCAPE")
+    assert driven.glfw.closing
+
+
+def test_movement_keys_while_they_are_held(driven: Driven) -> None:
+    viewer, glfw = driven.viewer, driven.glfw
+    for name in ("W", "D", "LEFT_SHIFT"):
+        viewer.on_key(None, getattr(glfw, f"KEY_{name}"), 0, glfw.PRESS, 0)
+    assert viewer.direction() == (1, 1, 0) and viewer.shift
+    viewer.on_key(None, glfw.KEY_S, 0, glfw.PRESS, 0)
+    assert viewer.direction() == (0, 1, 0), "ahead and back cancel"
+    for name in ("W", "S", "D", "LEFT_SHIFT"):
+        viewer.on_key(None, getattr(glfw, f"KEY_{name}"), 0, glfw.RELEASE, 0)
+    assert viewer.direction() == (0, 0, 0) and not viewer.shift
+
+
+def test_gestures(driven: Driven) -> None:
+    session, glfw = driven.session, driven.glfw
+    driven.frames()
+
+    def distance_and_target() -> tuple[float, list[float]]:
+        return session.view.distance, session.view.target.round(6).tolist()  # type: ignore[union-attr]
+
+    before = distance_and_target()
+    driven.drag(PICTURE, (500, 200))
+    assert distance_and_target() == before
+    for button in (glfw.MOUSE_BUTTON_RIGHT, glfw.MOUSE_BUTTON_MIDDLE):
+        driven.drag(PICTURE, (500, 200), button)
+        assert distance_and_target()[1] != before[1]
+        session.reset()
+    driven.viewer.on_key(None, glfw.KEY_LEFT_SHIFT, 0, glfw.PRESS, 0)
+    driven.drag(PICTURE, (500, 200))
+    assert distance_and_target()[1] != before[1]
+    session.reset()
+    driven.viewer.on_wheel(None, 0, 1)
+    assert distance_and_target()[0] < before[0]
+
+
+def test_dropped_files(driven: Driven, tiny_asset: Path, tmp_path: Path) -> None:
+    before = driven.frames(2)
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"nothing")
+    driven.viewer.on_drop(None, [str(bad)])
+    after = driven.frames(2)
+    assert any(str(bad) in line for line in driven.session.notices)
+    np.testing.assert_array_equal(after[60:380, 330:], before[60:380, 330:])
+    assert np.abs(after[-40:] - before[-40:]).max() > 100, "the line is on the screen"
+    driven.viewer.on_drop(None, [str(tiny_asset), str(bad)])
+    driven.frames(2)
+    assert driven.session.name == str(tiny_asset)
+    assert driven.glfw.title.startswith(str(tiny_asset))
+
+
+def test_the_panel_lies_over_the_picture_only(driven: Driven) -> None:
+    shown = driven.frames()
+    driven.press("U")
+    hidden = driven.frames()
+    assert np.abs(shown - hidden)[60:, : panel.WIDTH].max(-1).mean() > 50
+    np.testing.assert_array_equal(shown[:, 330:], hidden[:, 330:])
+    driven.press("H")
+    assert np.abs(driven.frames() - hidden)[200:300, 300:400].max() > 50
+
+
+def test_the_scale_is_always_shown(driven: Driven) -> None:
+    driven.session.settings = replace(driven.session.settings, scale=0.5, panel=False)
+    driven.frames()
+    assert "320 x 240 (50 %)" in panel.state_line(driven.session, (640, 480))
+
+
+def test_facts_of_hostile_results(driven: Driven) -> None:
+    good = {"psnr": {"baked": 31.416, "foreground": None}, "ssim": {"baked": 0.9}, "parity_db": 60}
+    bad: list[dict[str, Any]] = [
+        {"psnr": "high", "ssim": [1], "parity_db": {"x": 1}},
+        {"psnr": {"baked": True}, "ssim": {"baked": "%s%n"}, "parity_db": 1e300},
+    ]
+    asset = driven.session.asset
+    driven.session.asset = replace(asset, results=good)
+    found = dict(panel.facts(driven.session))
+    assert found["PSNR"] == "31.42 dB" and found["SSIM"] == "0.9000" and found["parity"] == "60.00 dB"
+    assert "foreground" not in found
+    for results in bad:
+        driven.session.asset = replace(asset, results=results)
+        assert not {"PSNR", "SSIM", "parity"} & dict(panel.facts(driven.session)).keys()
+
+
+def test_speeds(driven: Driven) -> None:
+    for seconds in [9.0] + [0.01] * 19 + [0.02] * 2:
+        driven.session.times.add(seconds)
+    driven.session.stats = {"ms": {"march": 8.25}, "timer": "wall", "evaluations_per_pixel": 1.5}
+    assert panel.speed_lines(driven.session) == [
+        "10.0 ms median = 100.0 fps",
+        "20.0 ms p95 = 50.0 fps, over 21 frames",
+        "passes: march 8.2 ms by wall clock",
+        "1.50 evaluations a pixel",
+    ]
+
+
+def test_help_tells_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    """``rows`` is what the overlay draws and ``--help`` prints; the window knows no other key."""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    printed = capsys.readouterr().out
+    told = " ".join(label for label, _ in keys.rows()).split()
+    for label in [*keys.MOVES, *keys.NUMBERED, *(label for label, _, _ in keys.PRESSED.values())]:
+        assert label in told
+    for label, tells in keys.rows():
+        assert label in printed and tells in printed
+    assert all(callable(getattr(Viewer, action)) for _, action, _ in keys.PRESSED.values())
+    assert keys.HELP_CHARACTER in dict(keys.rows())["H"]
+
+
+def test_shared_area() -> None:
+    assert shared_area((0, 0, 10, 10), (5, 8, 10, 10)) == 10
+    assert shared_area((0, 0, 10, 10), (20, 0, 10, 10)) == 0
+    assert shared_area((0, 0, 10, 10), (20, 20, 10, 10)) == 0

@@ -1,0 +1,58 @@
+"""How many pixels are drawn while the view moves, and how long frames take."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+
+LOWEST = 0.25  # scale of the width and the height
+STEP = 0.05  # scales are multiples of it, so that textures are not made anew for every frame
+MARGIN = 0.9  # of the target's time is aimed at: a rate that is just met would be missed every other frame
+WINDOW = 120  # frames that the statistics look back on
+
+
+def adapted(scale: float, seconds: float, target: float) -> float:
+    """The scale for the next frame of a motion, when one at ``scale`` took ``seconds`` and may ``target``.
+
+    Time goes with the number of pixels, the square of the scale. It falls at once, to half at most, since
+    one slow frame may be an accident; it rises by a step a frame, and only where that leaves a margin.
+    """
+    wanted = scale * math.sqrt(MARGIN * target / max(seconds, 1e-6))
+    if seconds > target:
+        scale = min(max(wanted, scale / 2), scale - STEP)
+    elif wanted > scale + STEP:
+        scale += STEP
+    return min(max(math.floor(scale / STEP + 1e-6) * STEP, LOWEST), 1.0)
+
+
+def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """A picture's size in pixels at ``scale``, at least one."""
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+class FrameTimes:
+    """The times of the last ``WINDOW`` frames, in seconds."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=WINDOW)
+        self._skip = True
+
+    def __len__(self) -> int:
+        return len(self._seconds)
+
+    def add(self, seconds: float) -> None:
+        """Count a frame; the first one after ``clear`` is left out, it made textures or compiled."""
+        if not self._skip:
+            self._seconds.append(seconds)
+        self._skip = False
+
+    def clear(self) -> None:
+        """Forget them, when something else is drawn from here on."""
+        self._seconds.clear()
+        self._skip = True
+
+    def percentile(self, percent: float) -> float | None:
+        """Seconds that this share of the frames stayed below; None before there are any."""
+        return float(np.percentile(self._seconds, percent)) if self._seconds else None
