@@ -55,6 +55,7 @@ class PosedImages:
         background_name: how the scene file named it ("white", "black", "0.2 0.3 0.4").
         up: (3,) float32 unit vector.
         world_from_source: (4, 4) float64 similarity from the data set's own frame.
+        masked: alpha comes from masks of photographs, which had another background.
     """
 
     train: Views
@@ -64,6 +65,7 @@ class PosedImages:
     background_name: str
     up: NDArray[np.float32]
     world_from_source: NDArray[np.float64]
+    masked: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,8 @@ def read_dtu(path: Path, scene: Scene) -> PosedImages:
     ]
     train, test = hold_out(Views(images, tuple(cameras), tuple(picture.stem for picture in pictures)))
     bounds = _box(file, train, centre, radius) if scene.data.bounds == "auto" else np.array(scene.data.bounds)
-    return normalised(train, test, bounds, background_of(scene), up_axis(cameras))
+    posed = normalised(train, test, bounds, background_of(scene), up_axis(cameras))
+    return replace(posed, masked=masks is not None)
 
 
 def camera_file(folder: Path) -> Path:

@@ -26,7 +26,7 @@ from render.bench import frame_times
 from render.errors import InshaderError
 from render.files import atomic_write, replacing
 from scenes import Scene, load_dataset
-from scenes.dataset import Dataset
+from scenes.dataset import Dataset, PosedImages
 from training import kernels
 from training.families import find_task
 from training.loop import Run
@@ -125,7 +125,7 @@ def _picture_facts(dataset: Dataset) -> dict[str, Any]:
         "resolution": [camera.w, camera.h],
         "samples_per_pixel": 1,
         "background": dataset.background_name,
-        "masked": False,
+        "masked": isinstance(dataset, PosedImages) and dataset.masked,
     }
 
 

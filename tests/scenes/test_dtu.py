@@ -150,6 +150,7 @@ def test_points_fall_on_their_dots(folder: Path, size: int) -> None:
     """
     without_masks(folder)  # their edge would cut dots
     posed = load(folder, f"data.max_size={size}")
+    assert not posed.masked
     for views in (posed.train, posed.test):
         for found, image in zip(views.cameras, views.images, strict=True):
             assert image.shape == (found.h, found.w, 3) and found.w == size
@@ -172,6 +173,7 @@ def test_split(folder: Path) -> None:
 
 def test_masks_become_alpha(folder: Path) -> None:
     posed = load(folder)
+    assert posed.masked
     assert posed.train.images.shape == (7, H, W, 4) and posed.train.images.dtype == np.uint8
     for name, image in zip(posed.train.names, posed.train.images, strict=True):
         np.testing.assert_array_equal(image[..., 3] == 255, ball(int(name)) == 255)
