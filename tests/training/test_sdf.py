@@ -13,6 +13,7 @@ import torch
 
 from render import reference
 from render.asset import asset_bytes, asset_from_bytes
+from render.camera import look_at
 from render.metrics import parity_db
 from render.renderer import Renderer
 from scenes.dataset import Surface, Views
@@ -118,6 +119,18 @@ def test_drawn_asset_is_the_drawn_field(
     for images in (shader, reference.draw(asset, camera)):
         found = parity_db(images["colour"], wanted[..., :3], images["coverage"], wanted[..., 3:])
         assert found is None or found >= floor
+
+
+def test_views_of_nothing_and_past_the_edge(trained: Distances, ball: Surface) -> None:
+    """Rays that meet no cell, and some that pass through cells and meet no surface."""
+    camera = ball.test.cameras[0]
+    away = look_at(camera.position, 2 * camera.position, [0, 0, 1], 8, 8, 0.5)
+    assert (trained.draw(away) == [1, 1, 1, 0]).all()
+    level = [float(np.linalg.norm(camera.position)), 0.0, RADIUS + 0.02]
+    past = trained.draw(look_at(level, [0, 0, RADIUS + 0.02], [0, 0, 1], 9, 3, 0.002))
+    assert (past[..., 3] == 0).all()
+    empty = np.zeros((0, 3), np.float32)
+    assert trained.distance(empty).shape == (0,) and trained.gradient(empty)[1].shape == (0, 3)
 
 
 def test_occupied_cells_hold_the_surface(trained: Distances, ball: Surface) -> None:

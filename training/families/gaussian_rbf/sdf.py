@@ -130,7 +130,7 @@ class Distances:
     def gradient(self, u: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """World distances (n,) and their slopes by u (n, 3), from the Jacobians of the specs."""
         grid, network = self.field.decoder.baked_grid("float32"), self.field.baked()
-        values, slopes = [], []
+        values, slopes = [np.zeros(0, np.float32)], [np.zeros((0, 3), np.float32)]
         for start in range(0, len(u), EVALUATED_AT_ONCE):
             features, by_u = grid.spec.jacobian(grid.table, u[start : start + EVALUATED_AT_ONCE])
             y, by_features = network.spec.jacobian(network.parameters, features)
