@@ -85,6 +85,7 @@ class Distances:
         self.u, self.distances = (torch.from_numpy(part).to(device) for part in (u, distances))
         self.optimiser = self.field.decoder.optimiser(list(self.field.output.parameters()))
         self.steps_done = 0
+        self.found: tuple[int, NDArray[np.bool_]] | None = None  # steps done, and the occupancy then
         self.stages: tuple[Stage, ...] = (Stage("distance", 1.0, self.step),)
 
     def _inside(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -119,7 +120,7 @@ class Distances:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self.field.load_state_dict(without_prefix("field.", state))
         load_optimiser(self.optimiser, without_prefix("optimiser.", state))
-        self.steps_done = int(state["counters"][0])
+        self.steps_done, self.found = int(state["counters"][0]), None
 
     @torch.no_grad()
     def distance(self, u: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -139,12 +140,19 @@ class Distances:
         return np.concatenate(values), np.concatenate(slopes)
 
     def occupancy(self) -> NDArray[np.bool_]:
-        """(R, R, R) cells that the surface may pass through: those whose middle is near enough to it."""
+        """(R, R, R) cells that the surface may pass through: those whose middle is near enough to it.
+
+        Looked for once, until training goes on.
+        """
+        if self.found is not None and self.found[0] == self.steps_done:
+            return self.found[1]
         resolution = self.config.occupancy_resolution
         middle = (np.arange(resolution, dtype=np.float32) + 0.5) / resolution
         u = np.stack(np.meshgrid(middle, middle, middle, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)
         reach = CELL_MARGIN * 0.5 * float(np.linalg.norm(self.size / resolution))
-        return (np.abs(self.distance(u)) < reach).reshape(resolution, resolution, resolution)
+        cells = (np.abs(self.distance(u)) < reach).reshape(resolution, resolution, resolution)
+        self.found = self.steps_done, cells
+        return cells
 
     def draw(self, camera: Camera) -> NDArray[np.float32]:
         rays_o, rays_d = (part.reshape(-1, 3) for part in camera.rays())
