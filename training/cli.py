@@ -84,6 +84,12 @@ def _inspect(scene: Scene, folder: Path) -> None:
     print(f"{'picture':<{width}}{folder / 'inspect.png'}: {LEGEND}")
 
 
+def task_metrics(results: dict[str, Any]) -> dict[str, float]:
+    """The entries of ``family_metrics`` that the task itself gave: all but those that every run has."""
+    of_all = ("field_ms", "shader_speedup")
+    return {name: value for name, value in results["family_metrics"].items() if name not in of_all}
+
+
 def print_results(results: dict[str, Any], folder: Path) -> None:
     """The table at the end of a run."""
 
@@ -107,11 +113,7 @@ def print_results(results: dict[str, Any], folder: Path) -> None:
             "training",
             f"{seconds['train']:.0f} s, {results['steps']} steps, {results['kernels']} kernels",
         ),
-        *(
-            (name.replace("_", " "), f"{value:.5g}")
-            for name, value in results["family_metrics"].items()
-            if name not in ("field_ms", "shader_speedup")
-        ),
+        *((name.replace("_", " "), f"{value:.5g}") for name, value in task_metrics(results).items()),
         ("picture", os.fspath(folder / "comparison.png")),
     ]
     for name, value in rows:

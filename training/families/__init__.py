@@ -22,6 +22,7 @@ from render.asset import BakedAsset
 from render.camera import Camera
 from render.errors import InshaderError
 from scenes import Scene
+from scenes.dataset import Dataset
 from training.kernels import Kernels
 
 
@@ -133,6 +134,18 @@ def _first_line(name: str, task: Task, error: ValidationError) -> str:
         near = difflib.get_close_matches(str(first["loc"][-1]), task.config.model_fields, 1)
         return f"unknown key {key}" + (f"; is {name}.{near[0]} meant?" if near else "")
     return f"{key}: {first['msg']}, found {first['input']!r:.60}"
+
+
+def facts_for_asset(dataset: Dataset) -> dict[str, Any]:
+    """The arguments of ``BakedAsset`` that come from the data as they are."""
+    return {
+        "bounds": dataset.bounds,
+        "background": dataset.background,
+        "up": dataset.up,
+        "world_from_source": dataset.world_from_source,
+        "camera": dataset.test.cameras[0],
+        "held_out": dataset.test.cameras,
+    }
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -16,6 +16,7 @@ from rich.table import Table
 from render.errors import InshaderError
 from render.network import Linear, NetworkSpec, Slot
 from scenes import load_scene
+from training.cli import task_metrics
 from training.families import find_task
 from training.families.gaussian_rbf.decoder import DecoderConfig, decoder_layers
 from training.run import train
@@ -58,11 +59,7 @@ def compare(scene_name: str, overrides: list[str]) -> Table:
                 "PSNR": results["psnr"]["baked"],
                 "object alone": results["psnr"]["foreground"],
                 "SSIM": results["ssim"]["baked"],
-                **{
-                    k: v
-                    for k, v in results["family_metrics"].items()
-                    if k not in ("field_ms", "shader_speedup")
-                },
+                **task_metrics(results),
             }
         )
     for name, *values in zip(rows[0], *(row.values() for row in rows), strict=True):

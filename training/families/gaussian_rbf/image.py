@@ -28,7 +28,7 @@ from render.drivers.image import plane_points
 from render.network import Linear, NetworkSpec, Slot
 from scenes.dataset import Picture
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
-from training.families import Stage, Task, seeded
+from training.families import Stage, Task, facts_for_asset, seeded
 from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, set_rates, start_linear
 from training.kernels import Kernels
 
@@ -178,16 +178,11 @@ class Image:
         return BakedAsset(
             family="gaussian_rbf",
             driver="image",
-            bounds=self.dataset.bounds,
             networks=self.field.baked(self.dataset.peak),
             grids={"features": self.field.decoder.baked_grid(self.config.precision)},
             volumes={},
             constants={"peak": self.dataset.peak},
-            background=self.dataset.background,
-            up=self.dataset.up,
-            world_from_source=self.dataset.world_from_source,
-            camera=self.dataset.test.cameras[0],
-            held_out=self.dataset.test.cameras,
+            **facts_for_asset(self.dataset),
         )
 
 

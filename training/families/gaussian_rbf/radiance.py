@@ -19,7 +19,7 @@ from render.network import Concat, Linear, NetworkSpec, Slot
 from scenes import PosedImages
 from scenes.hull import visual_hull
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
-from training.families import Stage, Task, seeded
+from training.families import Stage, Task, facts_for_asset, seeded
 from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, set_rates, start_linear
 from training.kernels import Kernels, Samples
 from training.modules import Network
@@ -215,7 +215,6 @@ class Radiance:
         return BakedAsset(
             family="gaussian_rbf",
             driver="march",
-            bounds=self.dataset.bounds,
             networks=self.field.baked(),
             grids={"features": self.field.decoder.baked_grid(self.config.precision)},
             volumes={"occupancy": self.occupancy.cells},
@@ -225,11 +224,7 @@ class Radiance:
                 "max_log_density": MAX_LOG_DENSITY,
                 "deferred": int(self.config.deferred),
             },
-            background=self.dataset.background,
-            up=self.dataset.up,
-            world_from_source=self.dataset.world_from_source,
-            camera=self.dataset.test.cameras[0],
-            held_out=self.dataset.test.cameras,
+            **facts_for_asset(self.dataset),
         )
 
 

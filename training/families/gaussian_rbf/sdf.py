@@ -25,7 +25,7 @@ from render.network import Linear, NetworkSpec, Slot
 from scenes.dataset import Surface
 from scenes.surface import ALBEDO, AMBIENT
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
-from training.families import Stage, Task, seeded
+from training.families import Stage, Task, facts_for_asset, seeded
 from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, set_rates, start_linear
 from training.kernels import Kernels
 from training.surface_metrics import surface_metrics
@@ -180,7 +180,6 @@ class Distances:
         return BakedAsset(
             family="gaussian_rbf",
             driver="trace",
-            bounds=self.dataset.bounds,
             networks={"decoder": self.field.baked()},
             grids={"features": self.field.decoder.baked_grid(self.config.precision)},
             volumes={"occupancy": self.occupancy()},
@@ -189,11 +188,7 @@ class Distances:
                 "albedo": tuple(map(float, ALBEDO)),
                 "ambient": AMBIENT,
             },
-            background=self.dataset.background,
-            up=self.dataset.up,
-            world_from_source=self.dataset.world_from_source,
-            camera=self.dataset.test.cameras[0],
-            held_out=self.dataset.test.cameras,
+            **facts_for_asset(self.dataset),
         )
 
 
