@@ -24,6 +24,7 @@ from render.errors import InshaderError
 from render.files import atomic_write
 from render.grid import GridSpec
 from render.network import NetworkSpec
+from render.stage import Stage, stage_from_json
 
 FORMAT = 1
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
@@ -75,6 +76,7 @@ class BakedAsset:
         scene: the resolved scene file; its data path as the user gave it.
         results: what ``results.json`` holds, empty until scored.
         provenance: versions and the like, for people.
+        stage: what else stands in the scene, for the driver ``pathtrace``; None: nothing was said of it.
     """
 
     family: str
@@ -92,6 +94,7 @@ class BakedAsset:
     scene: Mapping[str, Any] = field(default_factory=dict)
     results: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    stage: Stage | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """All arrays under the names they have in the file."""
@@ -100,6 +103,8 @@ class BakedAsset:
             found.update({f"networks/{name}/{key}": value for key, value in network.parameters.items()})
         found.update({f"grids/{name}": grid.table for name, grid in self.grids.items()})
         found.update({f"volumes/{name}": np.packbits(volume) for name, volume in self.volumes.items()})
+        if self.stage is not None:
+            found.update({f"stage/{name}": tensor for name, tensor in self.stage.tensors().items()})
         return found
 
     @property
@@ -141,11 +146,12 @@ def asset_bytes(asset: BakedAsset) -> bytes:
         "scene": dict(asset.scene),
         "results": dict(asset.results),
         "provenance": dict(asset.provenance),
+        **({} if asset.stage is None else {"stage": asset.stage.to_json()}),
     }
     tensors = {}
     for name, tensor in asset.tensors().items():
         kind, key = name.split("/")[:2]
-        if kind != "volumes":
+        if kind in ("networks", "grids"):
             spec = asset.networks[key].spec if kind == "networks" else asset.grids[key].spec
             tensor = tensor.astype(spec.precision)
         tensors[name] = np.ascontiguousarray(tensor)
@@ -307,6 +313,10 @@ def _asset(header: dict[str, Any], tensors: Mapping[str, Tensor]) -> BakedAsset:
     for key in ("scene", "results", "provenance"):
         if not isinstance(header[key], dict):
             raise InshaderError(f"{key} must be an object")
+    stage = None
+    if "stage" in header:
+        arrays = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("stage/")}
+        stage = stage_from_json(header["stage"], arrays)
     if not isinstance(header["held_out"], list) or len(header["held_out"]) > 4096:
         raise InshaderError("held_out must be a list of at most 4096 cameras")
     return BakedAsset(
@@ -325,4 +335,5 @@ def _asset(header: dict[str, Any], tensors: Mapping[str, Tensor]) -> BakedAsset:
         scene=header["scene"],
         results=header["results"],
         provenance=header["provenance"],
+        stage=stage,
     )

@@ -17,6 +17,7 @@ from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
+from numpy.typing import NDArray
 
 from render import command, mesh, reference
 from render.asset import BakedAsset, asset_path, read_asset
@@ -28,6 +29,7 @@ from render.glsl import FRAGMENT, compose
 from render.parts import Parts, texture_rows
 from render.renderer import MODES, Renderer, driver_of
 
+SAMPLES, MAX_SAMPLES = 64, 1 << 16
 _HEADER = """\
 // A neural field in one fragment shader (GLSL 3.30 core), exported by Inshader.
 //
@@ -100,6 +102,20 @@ def _png(asset: BakedAsset, camera: Camera, path: Path) -> None:
         with Renderer(ctx, asset) as renderer:
             picture = renderer.draw(camera).images["colour"]
         ctx.release()
+    _write_png(path, picture)
+
+
+def _path_traced(asset: BakedAsset, camera: Camera, path: Path, samples: int, denoise: bool) -> None:
+    """A picture by the driver ``pathtrace``, which has no renderer without OpenGL."""
+    driver_of(asset, "pathtrace")
+    ctx = create_context()
+    with Renderer(ctx, asset, driver="pathtrace") as renderer:
+        picture = renderer.draw(camera, state={"samples": samples, "denoise": denoise}).images["colour"]
+    ctx.release()
+    _write_png(path, picture)
+
+
+def _write_png(path: Path, picture: NDArray[np.float32]) -> None:
     with replacing(path) as temporary:
         iio.imwrite(temporary, np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8), extension=".png")
 
@@ -138,6 +154,10 @@ def _export(arguments: argparse.Namespace) -> None:
         raise InshaderError(f"--to {target}: {target.suffix or 'no suffix'} is not supported, use {known}")
     if write is not None and arguments.resolution is not None:
         raise InshaderError(f"--resolution is that of a mesh, {' or '.join(mesh.SUFFIXES)}; use --size")
+    if arguments.driver is None and (arguments.samples is not None or arguments.denoise):
+        raise InshaderError("--samples and --denoise are those of --driver pathtrace")
+    if arguments.driver is not None and suffix != ".png":
+        raise InshaderError(f"--to {target}: --driver pathtrace writes pictures, use .png")
     asset = read_asset(asset_path(arguments.asset))
     if write is None:
         atomic_write(target, mesh.mesh_file(asset, suffix, arguments.resolution))
@@ -145,7 +165,16 @@ def _export(arguments: argparse.Namespace) -> None:
     camera = asset.camera if arguments.camera is None else read_camera(arguments.camera)
     if arguments.size is not None:
         camera = camera.resized(*arguments.size)
-    write(asset, camera, target)
+    if arguments.driver is None:
+        write(asset, camera, target)
+    else:
+        _path_traced(asset, camera, target, arguments.samples or SAMPLES, arguments.denoise)
+
+
+def _samples(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= MAX_SAMPLES):
+        raise InshaderError(f"{text!r:.40} is not a number of samples: expected 1 to {MAX_SAMPLES}")
+    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -174,6 +203,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="N",
         help=f"of a mesh: cells along its longest side; default: {mesh.DEFAULT_RESOLUTION}",
     )
+    arguments.add_argument(
+        "--driver", choices=("pathtrace",), help="global illumination, for an asset with a surface"
+    )
+    arguments.add_argument(
+        "--samples", type=_samples, metavar="N", help=f"a pixel, for pathtrace; default: {SAMPLES}"
+    )
+    arguments.add_argument("--denoise", action="store_true", help="filter the picture of pathtrace")
     return command.run(_export, arguments.parse_args(argv))
 
 

@@ -1,22 +1,29 @@
 """The surface of an asset as a triangle mesh: marching cubes over the baked distance field.
 
-It reads assets of the driver ``trace``: the grid ``features`` over the box, the network ``decoder`` whose one
-output times the constant ``distance_scale`` is the signed distance, negative inside, and the volume
-``occupancy``, whose cells hold the surface. Only in them, and in their neighbours, is the field evaluated;
-each connected piece of what is left lies on one side of the surface, which its rim tells.
+Only in occupied cells, and in their neighbours, is the field (``render/fields.py``) evaluated; each connected
+piece of what is left lies on one side of the surface, which its rim tells.
+
+A field with a network of colours gives its vertices the colour that is seen along the inward normal (a
+choice: it has one for every direction). A ``.ply`` file has them as they are displayed, in 8 bits; a ``.glb``
+file as glTF wants them, linear, in 16, with a material that is not lit again (KHR_materials_unlit).
 
 Marching cubes: Lorensen and Cline 1987, in the form of Lewiner et al. 2003.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import struct
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from render.asset import BakedAsset
 from render.errors import InshaderError, require
+from render.fields import SurfaceField, surface_field
+from render.renderer import driver_of
+from render.sphere_tracing import Distance
 
 SUFFIXES = (".ply", ".glb")
 DEFAULT_RESOLUTION, MAX_RESOLUTION = 256, 512  # the lattice of 512 takes half a gigabyte
@@ -34,13 +41,100 @@ def mesh_file(asset: BakedAsset, suffix: str, resolution: int | None = None) -> 
     Raises:
         InshaderError: as ``extract_mesh`` does; or no trimesh.
     """
-    trimesh = require("trimesh", "train")
     vertices, faces = extract_mesh(asset, DEFAULT_RESOLUTION if resolution is None else resolution)
     normals = vertex_normals(vertices, faces)
-    mesh = trimesh.Trimesh(vertices, faces, vertex_normals=normals, process=False)
-    if suffix == ".ply":
-        return bytes(mesh.export(file_type="ply", vertex_normal=True))
-    return bytes(mesh.export(file_type="glb", include_normals=True))
+    colours = vertex_colours(asset, vertices, faces) if "colour" in asset.networks else None
+    if suffix == ".glb":
+        return _glb(vertices, normals, faces, colours)
+    trimesh = require("trimesh", "train")
+    rgb = None if colours is None else np.rint(255 * colours).astype(np.uint8)
+    mesh = trimesh.Trimesh(vertices, faces, vertex_normals=normals, vertex_colors=rgb, process=False)
+    return bytes(mesh.export(file_type="ply", vertex_normal=True))
+
+
+def vertex_colours(asset: BakedAsset, vertices: NDArray[np.float64], faces: Faces) -> Floats:
+    """Display colours (v, 3) in [0, 1] of vertices in the data set's frame, seen along the inward normal.
+
+    A vertex where the field has no slope, outside the cells that hold a network, takes the mean of those
+    around it (our choice).
+    """
+    field, low, size = surface_field(asset), asset.bounds[0], asset.bounds[1] - asset.bounds[0]
+    world = vertices @ asset.world_from_source[:3, :3].T + asset.world_from_source[:3, 3]
+    u = np.clip((world - low) / size, 0, 1).astype(np.float32)
+    slope = field.gradient(u)[1] / size
+    length = np.linalg.norm(slope, axis=1, keepdims=True)
+    normal = (slope / np.maximum(length, 1e-30)).astype(np.float32)
+    known = length[:, 0] > 0
+    colours = np.zeros((len(u), 3), np.float32)
+    colours[known] = np.clip(field.colour(u[known], normal[known], -normal[known]), 0, 1)
+    pairs = np.concatenate([faces[:, [a, b]] for a in range(3) for b in range(3) if a != b])
+    while not known.all():
+        near = pairs[known[pairs[:, 1]] & ~known[pairs[:, 0]]]
+        if len(near) == 0:  # a piece of the surface that holds no colour at all
+            break
+        count = np.bincount(near[:, 0], minlength=len(u))
+        sums = [np.bincount(near[:, 0], colours[near[:, 1], k], len(u)) for k in range(3)]
+        reached = count > 0
+        colours[reached] = np.stack(sums, -1)[reached] / count[reached, None]
+        known |= reached
+    return colours
+
+
+def _glb(
+    vertices: NDArray[np.float64], normals: NDArray[np.float64], faces: Faces, colours: Floats | None
+) -> bytes:
+    """One mesh as a binary glTF 2.0 file. Source: Khronos, "glTF 2.0 specification", sections 3.7.2 and 4."""
+    position = vertices.astype("<f4")
+    parts: list[tuple[str, NDArray[Any], int, dict[str, Any]]] = [  # name, array, component type, more
+        ("POSITION", position, 5126, {"min": position.min(0).tolist(), "max": position.max(0).tolist()}),
+        ("NORMAL", normals.astype("<f4"), 5126, {}),
+    ]
+    if colours is not None:
+        linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)  # sRGB
+        opaque = np.concatenate([linear, np.ones_like(linear[:, :1])], 1)  # so that rows are multiples of 4
+        parts.append(("COLOR_0", np.rint(65535 * opaque).astype("<u2"), 5123, {"normalized": True}))
+    parts.append(("indices", faces.reshape(-1, 1).astype("<u4"), 5125, {}))
+    accessors, views, start = [], [], 0
+    for k, (name, array, component, more) in enumerate(parts):
+        kind = "SCALAR" if name == "indices" else f"VEC{array.shape[1]}"
+        accessors.append(
+            {"bufferView": k, "componentType": component, "count": len(array), "type": kind, **more}
+        )
+        target = 34963 if name == "indices" else 34962  # ELEMENT_ARRAY_BUFFER, ARRAY_BUFFER
+        views.append({"buffer": 0, "byteOffset": start, "byteLength": array.nbytes, "target": target})
+        start += array.nbytes
+    names = [name for name, *_ in parts[:-1]]
+    primitive: dict[str, Any] = {
+        "attributes": {name: k for k, name in enumerate(names)},
+        "indices": len(names),
+    }
+    scene: dict[str, Any] = {
+        "asset": {"version": "2.0", "generator": "Inshader"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [primitive]}],
+        "accessors": accessors,
+        "bufferViews": views,
+        "buffers": [{"byteLength": start}],
+    }
+    if colours is not None:
+        primitive["material"] = 0
+        scene["materials"] = [{"extensions": {"KHR_materials_unlit": {}}}]
+        scene["extensionsUsed"] = ["KHR_materials_unlit"]
+    text = json.dumps(scene, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    content = b"".join(array.tobytes() for _, array, *_ in parts)
+    head = struct.pack("<4sII", b"glTF", 2, 28 + len(text) + len(content))
+    return b"".join(
+        [
+            head,
+            struct.pack("<I4s", len(text), b"JSON"),
+            text,
+            struct.pack("<I4s", len(content), b"BIN\0"),
+            content,
+        ]
+    )
 
 
 def extract_mesh(
@@ -57,12 +151,12 @@ def extract_mesh(
     """
     if not 8 <= resolution <= MAX_RESOLUTION:
         raise InshaderError(f"--resolution {resolution}: expected 8 to {MAX_RESOLUTION} cells")
-    occupancy = _checked(asset)
+    field = _surface(asset)
     low, high = asset.bounds.astype(np.float64)
     size = high - low
     cells = np.maximum(np.ceil(size / size.max() * resolution - 1e-6).astype(int), 1)
     axes = [np.linspace(0, 1, n + 1) for n in cells]  # of lattice points, in the unit cube
-    values = _lattice(asset, occupancy, axes)
+    values = _lattice(asset, field.distance, axes)
     # One more layer outside closes a surface that leaves the box.
     values = np.pad(values, 1, constant_values=float(np.max(size / cells)))
     rim = size / cells
@@ -102,49 +196,15 @@ def vertex_normals(vertices: NDArray[np.float64], faces: Faces) -> NDArray[np.fl
     return normals
 
 
-def distance_field(asset: BakedAsset) -> Callable[[Floats], Floats]:
-    """The baked signed distance (n,), in world units, of points (n, 3) in the unit cube of the box.
-
-    Raises:
-        InshaderError: the asset has none.
-    """
-    _checked(asset)
-    grid, decoder = asset.grids["features"], asset.networks["decoder"]
-    scale = np.float32(asset.constants["distance_scale"])  # type: ignore[arg-type]  # checked above
-
-    def evaluate(x: Floats) -> Floats:
-        values = np.empty(len(x), np.float32)
-        for start in range(0, len(x), CHUNK):
-            features = grid.spec.evaluate(grid.table, x[start : start + CHUNK].astype(np.float32))
-            values[start : start + CHUNK] = decoder.spec.evaluate(decoder.parameters, features)[:, 0] * scale
-        return values
-
-    return evaluate
+def _surface(asset: BakedAsset) -> SurfaceField:
+    """The asset's surface; InshaderError unless it holds one and its parts fit."""
+    driver_of(asset)
+    return surface_field(asset)
 
 
-def _checked(asset: BakedAsset) -> NDArray[np.bool_]:
-    """The asset's occupancy; InshaderError unless all that makes a distance field is there."""
-    grid, decoder = asset.grids.get("features"), asset.networks.get("decoder")
-    occupancy, scale = asset.volumes.get("occupancy"), asset.constants.get("distance_scale")
-    if asset.driver != "trace" or grid is None or decoder is None or occupancy is None:
-        raise InshaderError(
-            f"an asset of the driver {asset.driver} holds no surface to export, expected one of trace "
-            "(gaussian_rbf.task=sdf)"
-        )
-    spec = decoder.spec
-    fits = spec.count == len(spec.inputs) == spec.output_width == 1
-    fits = fits and spec.input_width == grid.spec.output_width
-    if not fits or grid.spec.dimension != 3 or not isinstance(scale, (int, float)):
-        raise InshaderError(
-            "its grid features, network decoder and constant distance_scale do not fit together"
-        )
-    return np.asarray(occupancy, bool)
-
-
-def _lattice(asset: BakedAsset, occupancy: NDArray[np.bool_], axes: list[NDArray[np.float64]]) -> Floats:
+def _lattice(asset: BakedAsset, field: Distance, axes: list[NDArray[np.float64]]) -> Floats:
     """Distances (x, y, z) at lattice points; away from the surface only their signs hold."""
-    field = distance_field(asset)
-    near = occupancy
+    near = occupancy = asset.volumes["occupancy"]
     for _ in range(max(-(-n // (len(axis) - 1)) for axis, n in zip(axes, occupancy.shape, strict=True))):
         near = _dilated(near)  # as often as there are cells between two lattice points
     sides = _sides(near, field)  # of cells
@@ -169,7 +229,7 @@ def _dilated(occupancy: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return grown
 
 
-def _sides(near: NDArray[np.bool_], field: Callable[[Floats], Floats]) -> Floats:
+def _sides(near: NDArray[np.bool_], field: Distance) -> Floats:
     """-1 or 1 for each cell (x, y, z) not ``near``: what most of its piece's rim says; 1 for the others."""
     measure = require("skimage.measure", "train")
     pieces = np.asarray(measure.label(~near, connectivity=1))

@@ -7,8 +7,8 @@ The functions emitted for a network called ``NAME`` with slots 0, 1, .. (``k`` a
                   out vec4 y[m], out vec4 y_dx[m], out vec4 y_dy[m], out vec4 y_dz[m])
 
 with ``NAME_WIDTH`` and ``NAME_BLOCKS`` (m) as macros in capitals. Weights are literals, which a single small
-network is fastest with, or come from ``vec4 NAME_weight(int i)``, which the host supplies for banks; ``i`` is
-always a constant and counts the rows of ``pack``.
+network is fastest with, or come from ``vec4 NAME_weight(int i)``, which the host supplies for banks; ``i``
+counts the rows of ``pack``, and is a constant unless loops are asked for.
 
 A stage is a list of scalars such as ``s2_0.x``. Compilers keep vectors as scalars or rejoin them, so the
 swizzles that concatenation of odd widths leads to cost nothing.
@@ -63,6 +63,16 @@ def pack(spec: NetworkSpec, parameters: Parameters) -> NDArray[np.float32]:
     return np.concatenate(parts, 1) if parts else np.zeros((spec.count, 0, 4), np.float32)
 
 
+def packed_rows(spec: NetworkSpec) -> int:
+    """How many vec4 ``pack`` makes of one network."""
+    rows = 0
+    for width, layer in zip(spec.widths, spec.layers, strict=False):
+        if isinstance(layer, Linear):
+            blocks = -(-layer.width // 4)
+            rows += 4 * blocks * -(-width // 4) + (blocks if layer.bias else 0)
+    return rows
+
+
 def _padded(array: NDArray[np.float32], axes: tuple[int, ...]) -> NDArray[np.float32]:
     """Zeros at the end of ``axes`` up to the next multiple of 4."""
     pads = [(0, -size % 4 if axis in axes else 0) for axis, size in enumerate(array.shape)]
@@ -76,6 +86,7 @@ def emit(
     *,
     jacobian: bool = False,
     rows: int = 1,
+    zero: str | None = None,
 ) -> str:
     """GLSL of one network.
 
@@ -83,9 +94,11 @@ def emit(
         parameters: of a single network, to become literals; None: fetched from ``NAME_weight``.
         jacobian: emit ``NAME_jvp`` instead of ``NAME``.
         rows: the output is this many rows of equal length; each starts at a vec4 of its own in ``y``.
+        zero: a GLSL expression that is 0, which the compiler does not know: linear layers become loops,
+            which it keeps from being unrolled. None: straight-line code.
     """
     weights = None if parameters is None else pack(spec, parameters)[0]
-    writer = _Writer(name, TANGENTS if jacobian else (), weights)
+    writer = _Writer(name, TANGENTS if jacobian else (), weights, zero)
     stages = [_inputs(writer, spec.inputs)]
     for index, layer in enumerate(spec.layers):
         stages.append(_layer(writer, index, layer, stages))
@@ -117,6 +130,7 @@ class _Writer:
     name: str
     tangents: tuple[str, ...]
     weights: NDArray[np.float32] | None
+    zero: str | None = None
     lines: list[str] = field(default_factory=list)
     used: int = 0
     names: int = 0
@@ -247,7 +261,26 @@ def _layer(
 
 
 def _linear(writer: _Writer, index: int, layer: Linear, x: dict[str, Scalars]) -> _Stage:
-    inputs = {suffix: _blocks(x[suffix]) for suffix in writer.suffixes}
+    product = _matrix_product if writer.zero is None else _matrix_product_loop
+    sums = product(writer, index, layer, {suffix: _blocks(x[suffix]) for suffix in writer.suffixes})
+    if layer.activation == "none":
+        return _Stage({suffix: _scalars(sums[suffix], layer.width) for suffix in writer.suffixes})
+    activation = ACTIVATIONS[layer.activation]
+    scale = literal(layer.scale)
+    found: dict[str, Scalars] = {}
+    for suffix in writer.suffixes[1:]:
+        slopes = [activation.derivative_glsl.format(z=z, s=scale) for z in sums[""]]
+        pairs = zip(slopes, sums[suffix], strict=True)
+        tangents = [writer.vec4(f"{slope} * {dz}") for slope, dz in pairs]
+        found[suffix] = _scalars(tangents, layer.width)
+    values = [writer.vec4(activation.value_glsl.format(z=z, s=scale)) for z in sums[""]]
+    return _Stage({"": _scalars(values, layer.width), **found})
+
+
+def _matrix_product(
+    writer: _Writer, index: int, layer: Linear, inputs: dict[str, list[str]]
+) -> dict[str, list[str]]:
+    """Names of vec4 with W x + b, and with W times the tangents: a line for each block of W."""
     rows = -(-layer.width // 4)
     sums = [f"z{index}_{row}" for row in range(rows)]
     for row, z in enumerate(sums):
@@ -263,19 +296,33 @@ def _linear(writer: _Writer, index: int, layer: Linear, x: dict[str, Scalars]) -
     if layer.bias:
         for z in sums:
             writer.lines.append(f"{z} += {writer.weight()};")
-    if layer.activation == "none":
-        return _Stage(
-            {suffix: _scalars([z + suffix for z in sums], layer.width) for suffix in writer.suffixes}
-        )
-    activation = ACTIVATIONS[layer.activation]
-    scale = literal(layer.scale)
-    found: dict[str, Scalars] = {}
-    for suffix in writer.suffixes[1:]:
-        slopes = [activation.derivative_glsl.format(z=z, s=scale) for z in sums]
-        tangents = [writer.vec4(f"{slope} * {z}{suffix}") for slope, z in zip(slopes, sums, strict=True)]
-        found[suffix] = _scalars(tangents, layer.width)
-    values = [writer.vec4(activation.value_glsl.format(z=z, s=scale)) for z in sums]
-    return _Stage({"": _scalars(values, layer.width), **found})
+    return {suffix: [z + suffix for z in sums] for suffix in writer.suffixes}
+
+
+def _matrix_product_loop(
+    writer: _Writer, index: int, layer: Linear, inputs: dict[str, list[str]]
+) -> dict[str, list[str]]:
+    """The same in a loop over the blocks of W."""
+    rows, columns, first = -(-layer.width // 4), len(inputs[""]), writer.used
+    bias = first + 4 * rows * columns
+    writer.used = bias + (rows if layer.bias else 0)
+    for suffix, blocks in inputs.items():
+        writer.lines.append(f"vec4 x{index}{suffix}[{columns}] = vec4[{columns}]({', '.join(blocks)});")
+        writer.lines.append(f"vec4 z{index}{suffix}[{rows}];")
+    weights = ", ".join(f"{writer.name}_weight(i + {k})" for k in range(4))
+    start = f"{writer.name}_weight({bias} + row)" if layer.bias else "vec4(0.0)"
+    writer.lines += [
+        f"for (int row = 0; row < {rows} + {writer.zero}; ++row) {{",
+        *(f"    vec4 z{suffix} = {'vec4(0.0)' if suffix else start};" for suffix in inputs),
+        f"    for (int column = 0; column < {columns} + {writer.zero}; ++column) {{",
+        f"        int i = {first} + 4 * (row * {columns} + column);",
+        f"        mat4 w = mat4({weights});",
+        *(f"        z{suffix} += w * x{index}{suffix}[column];" for suffix in inputs),
+        "    }",
+        *(f"    z{index}{suffix}[row] = z{suffix};" for suffix in inputs),
+        "}",
+    ]
+    return {suffix: [f"z{index}{suffix}[{row}]" for row in range(rows)] for suffix in inputs}
 
 
 def _square_concat(writer: _Writer, x: dict[str, Scalars]) -> _Stage:

@@ -5,7 +5,10 @@ A shader writes one of::
     #asset network NAME [rows N]     render/network_glsl.py: the value
     #asset network NAME jacobian     its value with three tangents, after the line above
     #asset grid NAME                 render/grid_glsl.py, likewise with ``jacobian``
+    #asset bank NAME                 the same of a network for each cell, chosen by NAME_load(network)
+    #asset bank NAME jacobian
     #asset volume NAME               render/volume_glsl.py
+    #asset networks NAME             where the networks of a bank are, likewise
     #asset constant TYPE NAME        const TYPE NAME = ..; TYPE is int, float, vec2, vec3 or vec4
     #asset bounds                    const vec3 box_low, box_high
 
@@ -39,6 +42,26 @@ FIRST_UNIT = 2  # image units below are the driver's own
 Words = NDArray[np.uint32]
 
 
+_STAGED = """\
+shared vec4 {name}_rows[{rows}];
+vec4 {name}_network_weight(int i) {{ return {name}_rows[i]; }}
+void {name}_load(int network) {{
+    for (uint i = gl_LocalInvocationIndex; i < {rows}u; i += gl_WorkGroupSize.x) {{
+        uint at = 4u * (uint(network) * {rows}u + i);
+        {name}_rows[i] = uintBitsToFloat(uvec4({words}));
+    }}
+}}
+"""
+_FETCHED = """\
+uint {name}_first;
+vec4 {name}_network_weight(int i) {{
+    uint at = 4u * ({name}_first + uint(i));
+    return uintBitsToFloat(uvec4({words}));
+}}
+void {name}_load(int network) {{ {name}_first = uint(network) * {rows}u; }}
+"""
+
+
 @dataclass(frozen=True, eq=False)
 class Parts:
     """What one asset answers the shaders of one host.
@@ -67,6 +90,8 @@ class Parts:
         match request.split():
             case ["network", name, *options]:
                 return self._network(name, options)
+            case ["bank", name, *options]:
+                return self._bank(name, options)
             case ["grid", name, *options]:
                 return self._grid(name, options)
             case ["volume", name]:
@@ -74,6 +99,11 @@ class Parts:
                 if name not in self.tables:
                     self.tables[name] = volume_glsl.lay_out(volume)
                 return self._accessor(name) + volume_glsl.emit(volume.shape, name)
+            case ["networks", name]:
+                cells = self.volume(name)
+                if name not in self.tables:
+                    self.tables[name] = volume_glsl.lay_out_networks(cells, self.volume("inside"))
+                return self._accessor(name) + volume_glsl.emit_networks(cells.shape, name)
             case ["constant", kind, name]:
                 return f"const {kind} {name} = {_constant(kind, name, self.constant(name))};\n"
             case ["bounds"]:
@@ -114,6 +144,30 @@ class Parts:
             case ["jacobian"]:
                 return network_glsl.emit(network.spec, name, network.parameters, jacobian=True)
         raise InshaderError(f"#asset network {name} {' '.join(options):.80} is not understood")
+
+    def _bank(self, name: str, options: list[str]) -> str:
+        """``NAME_network`` and ``NAME_network_jvp``, of the network that ``NAME_load`` was given last.
+
+        The compute host keeps its weights in the memory that a group shares: all of the group call
+        ``NAME_load`` for one network, and a barrier follows. The fragment host fetches them one by one.
+        """
+        network = self.network(name)
+        zero = "min(u_mode, 0)" if self.host == "fragment" else None
+        if options == ["jacobian"]:
+            return network_glsl.emit(network.spec, f"{name}_network", jacobian=True, zero=zero)
+        if options:
+            raise InshaderError(f"#asset bank {name} {' '.join(options):.80} is not understood")
+        rows = network_glsl.packed_rows(network.spec)
+        if name not in self.tables:
+            packed = network_glsl.pack(network.spec, network.parameters)
+            self.tables[name] = packed.astype("<f4").view(np.uint32).ravel()
+        words = ", ".join(f"{name}_word(at + {k}u)" for k in range(4))
+        access = _STAGED if self.host == "compute" else _FETCHED
+        return (
+            self._accessor(name)
+            + access.format(name=name, rows=rows, words=words)
+            + network_glsl.emit(network.spec, f"{name}_network", zero=zero)
+        )
 
     def _grid(self, name: str, options: list[str]) -> str:
         grid = self.grid(name)

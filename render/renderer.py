@@ -5,7 +5,9 @@
         frame.images["colour"]                      # (800, 800, 3) float32
 
 A *driver* is a module of ``render/drivers`` with ``MODES``, ``HOSTS``, ``check(asset)``, a class ``Passes``
-and the numpy twin ``reference(asset, camera, mode)``; the asset names it.
+and the numpy twin ``reference(asset, camera, mode)``; the asset names it. ``pathtrace`` stands above them: it
+is asked for by name and has no twin. A driver that knows a state has ``read_state`` for it, whose result its
+passes get.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ CHANNELS = {"colour": 3, "depth": 1, "normal": 3, "cost": 1, "id": 1, "error": 3
 Image = NDArray[np.float32]
 
 
-def driver_of(asset: BakedAsset) -> ModuleType:
-    """The driver module of an asset, which it is checked against.
+def driver_of(asset: BakedAsset, name: str | None = None) -> ModuleType:
+    """The driver module of an asset, or the one of that name, which the asset is checked against.
 
     Raises:
         InshaderError: the family or the driver is unknown, or the asset lacks a part that the driver wants.
@@ -45,7 +47,12 @@ def driver_of(asset: BakedAsset) -> ModuleType:
         raise InshaderError(f"the asset wants the driver {asset.driver!r:.40}, there are {', '.join(known)}")
     if asset.shader not in families():
         raise InshaderError(f"the asset is {asset.shader!r:.80}, there are {', '.join(families())}")
-    driver = importlib.import_module(f"{drivers.__name__}.{asset.driver}")
+    name = asset.driver if name is None else name
+    if name not in (asset.driver, "pathtrace"):
+        raise InshaderError(
+            f"the driver {name!r:.40} cannot draw the asset, use {asset.driver} or, for a surface, pathtrace"
+        )
+    driver = importlib.import_module(f"{drivers.__name__}.{name}")
     driver.check(asset)
     return driver
 
@@ -74,6 +81,7 @@ class Frame:
     ) -> None:
         self.mode, self.texture = mode, texture
         self._cost, self._renderer, self._number = cost, renderer, renderer.frames
+        self._samples = int(getattr(renderer._passes, "samples", 1))
 
     def _read(self, texture: moderngl.Texture) -> Image:
         if self._number != self._renderer.frames:
@@ -89,10 +97,18 @@ class Frame:
 
     @cached_property
     def stats(self) -> dict[str, Any]:
-        """``evaluations_per_pixel``, ``ms`` by pass, ``timer`` (``wall`` or ``gl``)."""
+        """``evaluations_per_pixel``, ``ms`` by pass, ``timer`` (``wall`` or ``gl``), ``samples`` a pixel.
+
+        A driver that adds samples up gives the evaluations of one.
+        """
         cost = self._read(self._cost)
         timer = self._renderer.timer
-        return {"evaluations_per_pixel": float(cost.mean()), "ms": timer.milliseconds(), "timer": timer.kind}
+        return {
+            "evaluations_per_pixel": float(cost.mean()),
+            "ms": timer.milliseconds(),
+            "timer": timer.kind,
+            "samples": self._samples,
+        }
 
 
 class Renderer:
@@ -102,13 +118,16 @@ class Renderer:
         ctx: from ``create_context`` or ``current_context``; must be current whenever this is used.
         asset: what to draw.
         host: ``compute`` (OpenGL 4.3), ``fragment`` (3.3), or ``auto``: compute where there is one.
+        driver: None: the asset's own; ``pathtrace``: global illumination of what has a surface.
 
     Raises:
         InshaderError: the asset cannot be drawn, here or at all.
     """
 
-    def __init__(self, ctx: moderngl.Context, asset: BakedAsset, host: str = "auto") -> None:
-        self.driver = driver_of(asset)
+    def __init__(
+        self, ctx: moderngl.Context, asset: BakedAsset, host: str = "auto", driver: str | None = None
+    ) -> None:
+        self.driver = driver_of(asset, driver)
         self.ctx, self.asset = ctx, asset
         self.host = _host(ctx, host, self.driver.HOSTS)
         self.timer = PassTimer(ctx)
@@ -129,14 +148,16 @@ class Renderer:
         Args:
             size: (w, h) of the picture; None: the camera's own.
             mode: one of ``MODES`` that the driver has.
-            state: accumulation, time or deformation, for drivers that know them; none does yet.
+            state: what a driver wants besides, such as the samples of ``pathtrace``: see its ``read_state``.
 
         Raises:
             InshaderError: the driver has no such mode or no such state, or the size is unusable.
         """
         check_mode(self.driver, mode)
-        if state:
+        read_state = getattr(self.driver, "read_state", None)
+        if state and read_state is None:
             raise InshaderError(f"the driver {self.asset.driver} has no state {next(iter(state))!r:.40}")
+        more = () if read_state is None else (read_state(state or {}),)
         if size is not None and tuple(size) != (camera.w, camera.h):
             camera = camera.resized(*size)
         limit = int(self.ctx.info["GL_MAX_TEXTURE_SIZE"])
@@ -145,7 +166,8 @@ class Renderer:
                 f"a picture of {camera.w}x{camera.h} is too large here, the longest side is {limit}"
             )
         self.frames += 1
-        picture, cost = self._passes.draw(camera, mode, self.timer)
+        self.timer.begin()
+        picture, cost = self._passes.draw(camera, mode, self.timer, *more)
         return Frame(self, mode, picture, cost)
 
     def release(self) -> None:
@@ -165,10 +187,12 @@ def _host(ctx: moderngl.Context, host: str, offered: tuple[str, ...]) -> str:
     """The host to use, checked against the context."""
     if host == "auto":
         host = "compute" if ctx.version_code >= 430 and "compute" in offered else "fragment"
+        host = host if host in offered else offered[0]
     if host not in offered:
         raise InshaderError(f"the host {host!r:.40} is not one of auto, {', '.join(offered)}")
     if host == "compute" and ctx.version_code < 430:
         raise InshaderError(
-            f"the compute host wants OpenGL 4.3, here is {ctx.version_code / 100:.1f}: use fragment"
+            f"the compute host wants OpenGL 4.3, here is {ctx.version_code / 100:.1f}"
+            + (": use fragment" if "fragment" in offered else ", and the driver has no other")
         )
     return host

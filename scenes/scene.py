@@ -9,12 +9,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
@@ -25,7 +24,10 @@ from pydantic import (
 
 from render.errors import InshaderError
 from scenes.document import parse_yaml, read_document
+from scenes.section import Section
+from scenes.stage import Stage
 
+SECTIONS = ("data", "train", "stage")
 NAMED_BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 Colour = tuple[float, float, float]
@@ -63,12 +65,6 @@ def _bounds(value: Any) -> str | Box:
     except (TypeError, ValueError):
         pass
     raise ValueError("expected auto or two corners, the lower first, such as [[-1, -1, -1], [1, 1, 1]]")
-
-
-class Section(BaseModel):
-    """A part of a scene file: frozen, and every unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Data(Section):
@@ -127,6 +123,7 @@ class Scene(Section):
     seed: int = Field(default=0, ge=0, lt=2**32)
     data: Data = Data()
     train: Train = Train()
+    stage: Stage | None = Field(default=None, description="what else stands in the scene, for path tracing")
     families: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     _folder: Path | None = PrivateAttr(None)
@@ -142,16 +139,20 @@ class Scene(Section):
     @property
     def data_path(self) -> Path | None:
         """``data.path`` from the current folder; where nothing lies there, from the scene file's."""
-        if self.data.path is None:
-            return None
-        path = Path(self.data.path).expanduser()
+        return None if self.data.path is None else self.find(self.data.path)
+
+    def find(self, text: str) -> Path:
+        """A path of this file from the current folder; where nothing lies there, from the scene file's."""
+        path = Path(text).expanduser()
         if self._folder is not None and not path.exists() and (self._folder / path).exists():
             return self._folder / path
         return path
 
     def resolved(self) -> dict[str, Any]:
         """Every key with its value, as plain YAML-able data; ``load_scene`` on it gives an equal scene."""
-        document = self.model_dump(mode="json", exclude={"families"})
+        document = self.model_dump(mode="json", exclude={"families", "stage"})
+        if self.stage is not None:
+            document["stage"] = self.stage.model_dump(mode="json", exclude_none=True)
         return {**document, **self.families}
 
 
@@ -266,26 +267,45 @@ def _split_families(document: Mapping[str, Any]) -> dict[str, Any]:
     sections: dict[str, Any] = {"families": {}}
     for key, value in document.items():
         if key in known:
-            sections[key] = {} if value is None and key in ("data", "train") else value
+            sections[key] = {} if value is None and key in SECTIONS else value
         elif not isinstance(value, dict):
             what = f"{key} is not a known key, nor a family's section (which holds keys of its own)"
             raise _KeyMistakeError(key, f"{what}; {_suggest(key, known)}")
-        elif difflib.get_close_matches(key, ("data", "train"), 1, cutoff=0.7):
+        elif difflib.get_close_matches(key, SECTIONS, 1, cutoff=0.7):
             # A misspelt section must not pass silently as the section of a family nobody asked for.
-            raise _KeyMistakeError(key, f"{key} is not a known section; {_suggest(key, ('data', 'train'))}")
+            raise _KeyMistakeError(key, f"{key} is not a known section; {_suggest(key, SECTIONS)}")
         else:
             sections["families"][key] = value
     return sections
 
 
+def _section_at(place: tuple[int | str, ...]) -> type[BaseModel]:
+    """The section that stands at a place of a scene file."""
+    section: type[BaseModel] = Scene
+    for key in place:
+        if isinstance(key, str) and key in section.model_fields:
+            found = section.model_fields[key].annotation
+            section = next((kind for kind in _kinds(found) if issubclass(kind, Section)), section)
+    return section
+
+
+def _kinds(annotation: Any) -> list[type[Any]]:
+    """The classes that an annotation such as ``tuple[A, ...] | None`` names."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return [annotation]
+    return [kind for part in get_args(annotation) for kind in _kinds(part)]
+
+
 def _first_mistake(error: ValidationError) -> tuple[str, str]:
-    """Dotted key and one line about the first thing that does not validate."""
-    first = error.errors(include_url=False)[0]
+    """Dotted key and one line about the first thing that does not validate; a key that is not known explains
+    others that are missing, so it comes first."""
+    errors = error.errors(include_url=False)
+    first = next((found for found in errors if found["type"] == "extra_forbidden"), errors[0])
     parts = [str(part) for part in first["loc"]]
     prefix = "".join(f"{part}." for part in parts[:-1])
     key = ".".join(parts)
     if first["type"] == "extra_forbidden":
-        known = list(Data.model_fields if parts[0] == "data" else Train.model_fields)
+        known = list(_section_at(first["loc"][:-1]).model_fields)
         return key, f"{key} is not a known key; {_suggest(parts[-1], known, prefix)}"
     text = first["msg"].removeprefix("Value error, ")
     if first["type"] in ("model_type", "dict_type"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -12,41 +13,63 @@ from torch.nn import functional
 
 from render.encodings import ACTIVATIONS, SPHERICAL_HARMONICS, Polynomial
 from render.grid import GridSpec
-from render.network import NORMALISE_FLOOR, Add, Concat, Linear, NetworkSpec, Normalise, Slot, SquareConcat
+from render.network import (
+    NORMALISE_FLOOR,
+    Add,
+    Concat,
+    Layer,
+    Linear,
+    NetworkSpec,
+    Normalise,
+    Slot,
+    SquareConcat,
+)
 from training.kernels import Kernels
 
 
 class Network(nn.Module):
     """The torch module of a NetworkSpec; its parameters carry the spec's names and shapes.
 
-    Weights start uniform in +-sqrt(6 / fan_in) (He et al. 2015) before relu and +-1/sqrt(fan_in) elsewhere,
-    biases at zero.
+    Weights start uniform in +-reach, biases at zero. The reach is sqrt(6 / fan_in) before relu (He et al.
+    2015); before sine 1 / fan_in in layer 0, where the scale sets the frequencies, and else
+    sqrt(6 / fan_in) / scale (Sitzmann et al. 2020, section 3.2); before all others 1 / sqrt(fan_in). With
+    ``alike`` the networks of a bank start equal: one draw, repeated (as Reiser et al. 2021 do).
     """
 
-    def __init__(self, spec: NetworkSpec, generator: torch.Generator) -> None:
+    def __init__(self, spec: NetworkSpec, generator: torch.Generator, alike: bool = False) -> None:
         super().__init__()
         self.spec = spec
         weights = {}
-        for name, shape in spec.parameter_shapes().items():
-            layer = spec.layers[int(name.split(".")[0])]
-            assert isinstance(layer, Linear)
-            reach = (
-                math.sqrt((6 if layer.activation == "relu" else 1) / shape[-1])
-                if name.endswith("weight")
-                else 0
+        for name, (count, *shape) in spec.parameter_shapes().items():
+            index = int(name.split(".")[0])
+            reach = _reach(spec.layers[index], index, shape[-1]) if name.endswith("weight") else 0
+            start = (torch.rand(1 if alike else count, *shape, generator=generator) * 2 - 1) * reach
+            weights[name.replace(".", "_")] = nn.Parameter(
+                start.repeat(count // len(start), *[1] * len(shape))
             )
-            start = (torch.rand(shape, generator=generator) * 2 - 1) * reach
-            weights[name.replace(".", "_")] = nn.Parameter(start)
         self.weights = nn.ParameterDict(weights)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Slot values (samples, width), or (count, samples, width) for a bank -> (..., out)."""
-        parameters = {name.replace("_", "."): value for name, value in self.weights.items()}
-        return evaluate(self.spec, parameters, *inputs)
+        return evaluate(self.spec, self.parameters_by_name(), *inputs)
+
+    def parameters_by_name(self) -> dict[str, Tensor]:
+        """The parameters under the names that the spec and the kernels know them by."""
+        return {name.replace("_", "."): value for name, value in self.weights.items()}
 
     def baked(self) -> dict[str, NDArray[np.float32]]:
         """Parameters as the asset stores them."""
         return {name.replace("_", "."): value.detach().cpu().numpy() for name, value in self.weights.items()}
+
+
+def _reach(layer: Layer, index: int, fan_in: int) -> float:
+    """The largest weight that a layer starts with."""
+    match layer:
+        case Linear(activation="relu"):
+            return math.sqrt(6 / fan_in)
+        case Linear(activation="sine", scale=scale):
+            return math.sqrt(6 / fan_in) / scale if index else 1 / fan_in
+    return 1 / math.sqrt(fan_in)
 
 
 class Grid(nn.Module):
@@ -64,10 +87,20 @@ class Grid(nn.Module):
         return self.kernels.grid_encode(self.spec, self.table, x)
 
 
-def evaluate(spec: NetworkSpec, parameters: dict[str, Tensor], *inputs: Tensor) -> Tensor:
+def evaluate(spec: NetworkSpec, parameters: Mapping[str, Tensor], *inputs: Tensor) -> Tensor:
     """``NetworkSpec.evaluate`` in torch, for parameters that need not be a module's own."""
+    return run_layers(spec, parameters, stage_0(spec, *inputs))
+
+
+def stage_0(spec: NetworkSpec, *inputs: Tensor) -> Tensor:
+    """Slot values (..., width), encoded and concatenated: what the first layer takes."""
     encoded = [encode(slot, x) for slot, x in zip(spec.inputs, inputs, strict=True)]
-    stages = [torch.cat(encoded, -1) if len(encoded) > 1 else encoded[0]]
+    return torch.cat(encoded, -1) if len(encoded) > 1 else encoded[0]
+
+
+def run_layers(spec: NetworkSpec, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """All layers on stage 0 (samples, width), or (count, samples, width) for a bank -> (..., out)."""
+    stages = [x]
     for index, layer in enumerate(spec.layers):
         x = stages[-1]
         match layer:

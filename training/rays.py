@@ -34,11 +34,17 @@ class PixelRays:
         self.wanted = _near_coverage(images)  # (pixels,) flat indices, or None for all
         self.count = n * self.h * self.w if self.wanted is None else len(self.wanted)
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """``count`` random pixels: rays_o, rays_d (n, 3), colour (n, 3) not premultiplied, alpha (n, 1)."""
+    def pick(self, count: int, generator: torch.Generator) -> Tensor:
+        """Flat indices (count,) of random pixels."""
         index = torch.randint(self.count, (count,), generator=generator)
-        if self.wanted is not None:
-            index = self.wanted[index]
+        return index if self.wanted is None else self.wanted[index]
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """``rays`` of random pixels."""
+        return self.rays(self.pick(count, generator))
+
+    def rays(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Pixels (n,): rays_o, rays_d (n, 3), colour (n, 3) not premultiplied, alpha (n, 1)."""
         view, pixel = index // (self.h * self.w), index % (self.h * self.w)
         j, i = (pixel // self.w).float() + 0.5, (pixel % self.w).float() + 0.5
         fl_x, fl_y, cx, cy = self.intrinsics[view].unbind(-1)
@@ -46,9 +52,16 @@ class PixelRays:
         pose = self.world_from_camera[view]  # (n, 4, 4)
         rays_d = functional.normalize((pose[:, :3, :3] @ d[..., None])[..., 0], dim=-1)
         rgba = self.pixels[index].float() / self.peak
-        alpha = rgba[:, 3:] if self.channels == 4 else torch.ones(count, 1)
+        alpha = rgba[:, 3:] if self.channels == 4 else torch.ones(len(index), 1)
         parts = pose[:, :3, 3].contiguous(), rays_d, rgba[:, :3], alpha
         return tuple(part.to(self.device) for part in parts)  # type: ignore[return-value]
+
+    def cones(self, index: Tensor, rays_d: Tensor) -> Tensor:
+        """Half a pixel's width (n,) at a unit of distance along the rays of pixels (n,)."""
+        view = index // (self.h * self.w)
+        forward = -self.world_from_camera[view, :3, 2].to(rays_d)
+        focal = self.intrinsics[view, :2].prod(-1).sqrt().to(rays_d)
+        return 0.5 * (forward * rays_d).sum(-1) / focal
 
 
 def camera_rays(camera: Camera, device: str) -> tuple[Tensor, Tensor]:

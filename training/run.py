@@ -25,8 +25,10 @@ from render.asset import BakedAsset, asset_bytes, asset_from_bytes, write_asset
 from render.bench import frame_times
 from render.errors import InshaderError
 from render.files import atomic_write, replacing
+from render.stage import Stage, stage_from_json
 from scenes import Scene, load_dataset
 from scenes.dataset import Dataset, PosedImages
+from scenes.stage import read_stage
 from training import kernels
 from training.families import find_task
 from training.loop import Run
@@ -51,6 +53,7 @@ def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, An
     if not isinstance(dataset, task.dataset):
         wanted, found = task.dataset.__name__, type(dataset).__name__
         raise InshaderError(f"{scene.family}.task={config.task} takes {wanted}, the data is {found}")
+    stage = stage_of(scene, dataset)
     kernel_module = kernels.select(device)
     model = task.build(config, dataset, kernel_module, device, scene.seed)
     seconds = {"data": time.monotonic() - clock}
@@ -71,7 +74,8 @@ def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, An
     seconds["train"] = run.position.seconds
 
     clock = time.monotonic()
-    asset = replace(model.bake(), scene=resolved, provenance=_provenance(kernel_module.NAME, device))
+    provenance = _provenance(kernel_module.NAME, device)
+    asset = replace(model.bake(), scene=resolved, stage=stage, provenance=provenance)
     size = write_asset(folder / "asset.safetensors", asset)
     seconds["bake"] = time.monotonic() - clock
     print(f"baked {folder / 'asset.safetensors'}, {size / 1e6:.2f} MB; scoring {len(dataset.test)} views")
@@ -107,6 +111,17 @@ def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, An
     }
     _write_results(folder, asset, results, comparison)
     return results
+
+
+def stage_of(scene: Scene, dataset: Dataset) -> Stage | None:
+    """What else stands in the scene, in the world of its data.
+
+    Raises:
+        InshaderError: a mesh or a picture of it cannot be read.
+    """
+    if scene.stage is None:
+        return None
+    return stage_from_json(*read_stage(scene.stage, dataset.world_from_source, scene.find))
 
 
 def _write_results(folder: Path, asset: BakedAsset, results: dict[str, Any], comparison: np.ndarray) -> None:

@@ -36,6 +36,7 @@ class Scores:
     foreground: list[float | None] = dataclasses.field(default_factory=list)
     parity: list[float | None] = dataclasses.field(default_factory=list)
     ssim: list[float | None] = dataclasses.field(default_factory=list)
+    stages: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
     field_ms: list[float] = dataclasses.field(default_factory=list)  # the field's own drawing by the kernels
 
     def results(self) -> dict[str, Any]:
@@ -45,7 +46,7 @@ class Scores:
                 "baked": mean(self.baked),
                 "field": mean(self.field),
                 "foreground": mean(self.foreground),
-                "stages": {},
+                "stages": {name: mean(values) for name, values in self.stages.items()},
                 "per_view": [_rounded(value) for value in self.baked],
             },
             "ssim": {"baked": mean(self.ssim)},
@@ -105,6 +106,9 @@ def score(model: Model, draw: Draw, dataset: Dataset) -> tuple[Scores, Image]:
         baked, baked_alpha = draw(camera)
         baked = np.clip(baked / peak, 0, 1)
         scores.baked.append(psnr(baked, truth))
+        for name, draw_earlier in model.earlier.items():
+            before = np.clip(draw_earlier(camera)[..., :3] / peak, 0, 1)
+            scores.stages.setdefault(name, []).append(psnr(before, truth))
         scores.field.append(psnr(trained_rgb, truth))
         scores.foreground.append(None if alpha is None else psnr(baked, truth, mask=alpha > 0))
         scores.parity.append(parity_db(baked, trained_rgb, baked_alpha, trained_alpha))

@@ -13,9 +13,8 @@ struct Ray {
     float cone;     // half a pixel's width at t = 1
 };
 
-Ray trace_ray(vec2 pixel) {
-    vec3 o, d;
-    camera_ray(pixel, o, d);
+// The ray from o along the unit vector d, with the cone of half width cone at t = 1.
+Ray trace_ray_from(vec3 o, vec3 d, float cone) {
     vec2 inside = box_interval(o, d, box_low, box_high);
     vec3 size = box_high - box_low;
     Ray ray;
@@ -29,9 +28,20 @@ Ray trace_ray(vec2 pixel) {
     vec3 pace = abs(ray.per_cell);
     // above the rounding of t, for a camera far away
     ray.nudge = max(0.004 * min(pace.x, min(pace.y, pace.z)), 1e-6 * abs(ray.t1));
-    vec2 slope = (pixel - u_centre) / u_focal;
-    ray.cone = 0.5 * inversesqrt(abs(u_focal.x * u_focal.y) * (1.0 + dot(slope, slope)));
+    ray.cone = cone;
     return ray;
+}
+
+// Half a pixel's width at t = 1.
+float pixel_cone(vec2 pixel) {
+    vec2 slope = (pixel - u_centre) / u_focal;
+    return 0.5 * inversesqrt(abs(u_focal.x * u_focal.y) * (1.0 + dot(slope, slope)));
+}
+
+Ray trace_ray(vec2 pixel) {
+    vec3 o, d;
+    camera_ray(pixel, o, d);
+    return trace_ray_from(o, d, pixel_cone(pixel));
 }
 
 vec3 trace_point(Ray ray, float t) {

@@ -115,6 +115,117 @@ def noise(precision: str = "float32", deferred: int = 0) -> BakedAsset:
     )
 
 
+def teacher(precision: str = "float32") -> BakedAsset:
+    """A wavy ball of radius 0.5 about the origin, through a softplus layer that knows where it is.
+
+    Its colours follow position, normal and direction."""
+    rng = np.random.default_rng(5)
+    spec = GridSpec(3, 2, 4, 16, 1.7, 14, precision)
+    level = spec.level_list[0]
+    axes = np.meshgrid(*[np.arange(level.resolution)] * 3, indexing="ij")
+    corners = np.stack([axis.ravel() for axis in reversed(axes)], -1)  # x fastest, as the table has it
+    x = LOW + (corners - 0.5) / level.scale * (HIGH - LOW)
+    table = rng.normal(0, 0.01, (spec.entries, 4))
+    table[: len(x), 0] = np.linalg.norm(x, axis=-1) - RADIUS
+    decoder = NetworkSpec(
+        (Slot("features", 8), Slot("position", 3)),
+        (Linear(16, activation="softplus", scale=100.0), Concat(0), Linear(1)),
+        precision=precision,
+    )
+    colour = NetworkSpec(
+        (Slot("features", 8), Slot("normal", 3), Slot("direction", 3, "spherical_harmonics", 3)),
+        (Linear(16, activation="relu"), Linear(8, activation="sine"), Linear(3, activation="sigmoid")),
+        precision=precision,
+    )
+    weights = {key: rng.normal(0, 0.4, shape) for key, shape in decoder.parameter_shapes().items()}
+    weights["2.weight"] = rng.normal(0, 0.004, (1, 1, 27))
+    weights["2.weight"][0, 0, 16] = 2  # after the hidden units, level 0's first feature; f = 0.5 y
+    weights["2.bias"] = np.zeros((1, 1))
+    colours = {key: rng.normal(0, 0.7, shape) for key, shape in colour.parameter_shapes().items()}
+    return replace(
+        ball(precision),
+        family="kiloneus",
+        driver="trace",
+        networks={
+            "decoder": BakedNetwork(
+                decoder, {key: value.astype(precision) for key, value in weights.items()}
+            ),
+            "colour": BakedNetwork(colour, {key: value.astype(precision) for key, value in colours.items()}),
+        },
+        grids={"features": BakedGrid(spec, table.astype(precision))},
+        volumes={"occupancy": occupied_ball(24)},
+        constants={"distance_scale": 0.5},
+    )
+
+
+def bank(
+    shape: tuple[int, int, int] = (7, 8, 6), times: int = 4, precision: str = "float32", grown: float = 0.0
+) -> BakedAsset:
+    """The ball |x| < 0.5 as a bank of networks that hold f = (|x|^2 - R^2) / 2R exactly.
+
+    x^2 is a linear function of the position in the cell and its square. Out of its cell, beyond a hair, a
+    network gives what any picture would show.
+
+    Args:
+        times: cells of the occupancy to one with a network.
+        grown: how much larger the ball is in the networks than in the volumes.
+    """
+    sides, size, radius = np.array(shape), (HIGH - LOW).astype(np.float64), RADIUS + grown
+    occupancy = bank_shell(sides * times)
+    held = occupancy.reshape(shape[0], times, shape[1], times, shape[2], times).any((1, 3, 5))
+    middle, half = LOW + (np.argwhere(held) + 0.5) * (size / sides), 0.5 * size / sides
+    count = len(middle)
+    distance = NetworkSpec(
+        (Slot("position", 3),),
+        (SquareConcat(), Linear(6, activation="relu"), Concat(1), Linear(1)),
+        count=count,
+        precision=precision,
+    )
+    guards = np.concatenate([np.eye(3), -np.eye(3)])  # relu(+-x - 1.002)
+    quadratic = np.concatenate([2 * middle * half, np.broadcast_to(half**2, middle.shape)], 1) / (2 * radius)
+    weight = np.concatenate([np.full((count, 6), 1e4), 10 * quadratic], 1)[:, None]
+    parameters = {
+        "1.weight": np.broadcast_to(np.concatenate([guards, 0 * guards], 1), (count, 6, 6)),
+        "1.bias": np.full((count, 6), -1.002),
+        "3.weight": weight,
+        "3.bias": 10 * ((middle**2).sum(1, keepdims=True) - radius**2) / (2 * radius),
+    }
+    colour = NetworkSpec(
+        (Slot("position", 3), Slot("normal", 3), Slot("direction", 3, "spherical_harmonics", 3)),
+        (
+            *(Linear(12, activation="relu"), Concat(0), Linear(10, activation="sine", scale=2.0)),
+            Linear(3, activation="sigmoid"),
+        ),
+        count=count,
+        precision=precision,
+    )
+    rng = np.random.default_rng(11)
+    colours = {key: rng.normal(0, 0.3, shape) for key, shape in colour.parameter_shapes().items()}
+    return replace(
+        ball(),
+        family="kiloneus",
+        driver="trace_cells",
+        networks={
+            "distance": BakedNetwork(distance, {key: x.astype(precision) for key, x in parameters.items()}),
+            "colour": BakedNetwork(colour, {key: x.astype(precision) for key, x in colours.items()}),
+        },
+        grids={},
+        volumes={"cells": held, "occupancy": occupancy, "inside": (bank_distance(sides) < 0) & ~held},
+        constants={"distance_scale": 0.1},
+    )
+
+
+def bank_distance(sides: np.ndarray) -> np.ndarray:
+    """Of the middles of cells from the ball."""
+    grids = np.meshgrid(*[np.arange(n) for n in sides], indexing="ij")
+    return np.linalg.norm(LOW + (np.stack(grids, -1) + 0.5) * (HIGH - LOW) / sides, axis=-1) - RADIUS
+
+
+def bank_shell(sides: np.ndarray) -> np.ndarray:
+    """Cells that the ball's surface may pass."""
+    return np.abs(bank_distance(sides)) < 0.51 * np.linalg.norm((HIGH - LOW) / sides)
+
+
 Build = Callable[..., BakedAsset]
 
 
@@ -128,6 +239,16 @@ def build_noise() -> Build:
     return noise
 
 
+@pytest.fixture(scope="session")
+def build_bank() -> Build:
+    return bank
+
+
+@pytest.fixture(scope="session")
+def build_teacher() -> Build:
+    return teacher
+
+
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -139,7 +260,12 @@ def check_golden(ctx: moderngl.Context) -> Callable[[str, BakedAsset, str], None
     def check(name: str, asset: BakedAsset, mode: str) -> None:
         with Renderer(ctx, asset, "compute") as renderer:
             picture = renderer.draw(asset.camera, mode=mode).images[mode]
-        shown = {"normal": 0.5 * picture + 0.5, "depth": picture / 3, "cost": picture / 30}.get(mode, picture)
+        shown = {
+            "normal": 0.5 * picture + 0.5,
+            "depth": picture / 3,
+            "cost": picture / 30,
+            "id": picture / 255,
+        }.get(mode, picture)
         shown = np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)
         path = GOLDEN / f"{name}_{mode}.png"
         if os.environ.get("INSHADER_WRITE_GOLDEN") == "1":

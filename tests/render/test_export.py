@@ -110,6 +110,9 @@ def test_png_without_opengl(
         (["--to", "a.png", "--camera", "none.json"], "none.json: cannot be read"),
         (["--to", "a.png", "--camera", "bad.json"], "bad.json: not JSON"),
         (["--to", "a.png", "--camera", "wrong.json"], "wrong.json: camera: the key"),
+        (["--to", "a.png", "--driver", "pathtrace"], "march has no surface"),
+        (["--to", "a.ply", "--driver", "pathtrace"], "use .png"),
+        (["--to", "a.png", "--samples", "4"], "--driver pathtrace"),
     ],
 )
 def test_errors_are_one_line(
@@ -127,3 +130,20 @@ def test_errors_are_one_line(
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert sorted(path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--driver", "trace"], "pathtrace"),
+        (["--samples", "0"], "expected 1 to"),
+        (["--samples", "x"], "1 to"),
+    ],
+)
+def test_options_of_pathtrace(
+    arguments: list[str], message: str, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        export.main([str(path), "--to", str(path / "a.png"), *arguments])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and message in error and error.count("\n") == 1

@@ -108,6 +108,11 @@ def shapes(precision: str = "float32") -> BakedAsset:
     return asset_of(BakedGrid(spec, table.astype(precision)), network, shapes_distance, 32)
 
 
+@pytest.fixture
+def teacher(build_teacher: Callable[..., BakedAsset]) -> BakedAsset:
+    return build_teacher()
+
+
 def draw(
     ctx: moderngl.Context, asset: BakedAsset, host: str, mode: str = "colour", camera: Camera | None = None
 ) -> dict[str, np.ndarray]:
@@ -278,8 +283,8 @@ def test_any_field_can_be_traced() -> None:
     cones = trace.pixel_cones(camera, rays_d)
     occupancy = asset.volumes["occupancy"]
     layers = trace.trace_rays(distance, gradient, occupancy, low, size, rays_o, rays_d, cones)
-    albedo = np.float32(ALBEDO)
-    picture = trace.composite(layers, rays_d, "colour", albedo, AMBIENT, asset.background)
+    colours = [trace.shade(normal, rays_d, np.float32(ALBEDO), AMBIENT) for normal in layers.normal]
+    picture = trace.composite(layers, colours, "colour", asset.background)
     wanted = reference.draw(asset, camera)["colour"]
     error = psnr(picture[:, :3].reshape(wanted.shape), wanted)
     assert error is not None and error > 45  # two fields of one surface
@@ -354,3 +359,40 @@ def test_unfit_assets_are_refused(
 @pytest.mark.parametrize("mode", MODES)
 def test_golden(mode: str, check_golden: Callable[[str, BakedAsset, str], None]) -> None:
     check_golden("shapes", shapes(), mode)
+
+
+def test_teacher_golden(teacher: BakedAsset, check_golden: Callable[[str, BakedAsset, str], None]) -> None:
+    check_golden("teacher", teacher, "colour")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_teacher_has_colours_of_its_own(
+    precision: str, mode: str, build_teacher: Callable[..., BakedAsset], ctx: moderngl.Context
+) -> None:
+    """A network of colours in place of clay, and a decoder that knows where it is."""
+    asset = asset_from_bytes(asset_bytes(build_teacher(precision)))
+    wanted = reference.draw(asset, asset.camera, mode=mode)
+    for host in HOSTS:
+        found = draw(ctx, asset, host, mode)
+        off = np.abs(found[mode] - wanted[mode]).max(-1) > 2e-3
+        assert off.mean() <= 5e-3  # rays on the verge of one more step
+        if mode == "colour":
+            parity = parity_db(found[mode], wanted[mode], found["coverage"], wanted["coverage"])
+            # rounding of float32; fixed-point tables differ from float16 by the rounding of the coarser
+            assert parity is not None and parity > (60 if precision == "float32" else 50)
+            shown = wanted[mode][wanted["coverage"][..., 0] > 0.99]
+            assert shown.std(0).min() > 0.03
+
+
+@pytest.mark.parametrize(
+    ("slots", "outputs"), [((9, 3, 3), 3), ((8, 3), 3), ((8, 3, 3), 4), ((8, 3, 3, 1), 3), ((8, 2, 4), 3)]
+)
+def test_unfit_networks_of_colours(slots: tuple[int, ...], outputs: int, teacher: BakedAsset) -> None:
+    spec = NetworkSpec(tuple(Slot(f"s{k}", n) for k, n in enumerate(slots)), (Linear(outputs),))
+    network = BakedNetwork(spec, {key: np.zeros(shape) for key, shape in spec.parameter_shapes().items()})
+    asset = replace(teacher, networks={**teacher.networks, "colour": network})
+    with pytest.raises(
+        InshaderError, match="network colour must be a single one from inputs of width 8, 3 and 3"
+    ):
+        trace.check(asset)

@@ -24,7 +24,7 @@ from render.network import (
 )
 from training.families import seeded
 from training.kernels import cpu, reference
-from training.modules import Grid, Network, activate, evaluate
+from training.modules import Grid, Network, activate, evaluate, run_layers, stage_0
 
 RBF = (SquareConcat(), Linear(6, activation="gaussian"), Normalise(), Concat(0), Linear(1), Concat(4))
 SPECS = {
@@ -160,6 +160,42 @@ def test_first_weights() -> None:
         assert 0.9 * reach < largest <= reach  # the largest of 256 and more uniform numbers
         assert np.array_equal(weights[name], again[name]) and not np.array_equal(weights[name], other[name])
     assert not weights["0.bias"].any() and not weights["1.bias"].any()
+
+
+def test_first_weights_of_sines() -> None:
+    """Of the first layer by its inputs, of later ones so that what reaches the sine keeps its spread."""
+    layers = Linear(64, activation="sine", scale=30), Linear(64, activation="sine", scale=30), Linear(3)
+    spec = NetworkSpec((Slot("x", 24),), layers)
+    weights = Network(spec, seeded(1)).baked()
+    for name, reach in (("0.weight", 1 / 24), ("1.weight", math.sqrt(6 / 64) / 30), ("2.weight", 1 / 8)):
+        largest = np.abs(weights[name]).max()
+        assert 0.9 * reach < largest <= reach
+    # Sitzmann et al. 2020, theorem 1.8: arguments of sines in later layers have a standard deviation of 1
+    x = np.random.default_rng(0).uniform(-1, 1, (2000, 24)).astype(np.float32)
+    first = NetworkSpec(spec.inputs, layers[:1]).evaluate(
+        {k: v for k, v in weights.items() if k[0] == "0"}, x
+    )
+    assert 0.8 < (30 * first @ weights["1.weight"][0].T).std() < 1.2
+
+
+def test_networks_that_start_alike() -> None:
+    spec = NetworkSpec((Slot("x", 3),), (Linear(8, activation="sine"), Linear(2)), count=5)
+    for alike in (True, False):
+        network = Network(spec, seeded(3), alike)
+        for name, shape in spec.parameter_shapes().items():
+            value = network.parameters_by_name()[name]
+            assert value.shape == shape and value.is_contiguous() and value.requires_grad
+            same = all(torch.equal(value[0], other) for other in value)
+            assert same == (alike or name.endswith("bias"))
+
+
+def test_stage_0_is_what_the_first_layer_takes() -> None:
+    spec = SPECS["several slots"]
+    parameters, inputs = sample(spec)
+    x = stage_0(spec, *map(torch.from_numpy, inputs))
+    assert x.shape == (40, spec.widths[0])
+    y = run_layers(spec, tensors(parameters), x)
+    assert torch.equal(y, evaluate(spec, tensors(parameters), *map(torch.from_numpy, inputs)))
 
 
 @pytest.mark.parametrize("kernels", [reference, cpu], ids=lambda module: str(module.NAME))

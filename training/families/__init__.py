@@ -25,6 +25,9 @@ from scenes import Scene
 from scenes.dataset import Dataset
 from training.kernels import Kernels
 
+Draw = Callable[[Camera], NDArray[np.float32]]
+"""A camera -> its picture (h, w, 4), colour on the background and coverage."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -50,6 +53,10 @@ class Model(Protocol):
 
     def compile(self) -> None:
         """Compile the kernels that the stages use, without changing anything."""
+
+    @property
+    def earlier(self) -> Mapping[str, Draw]:
+        """What came before the field that is baked, by name, each drawn its own way."""
 
     def state(self) -> dict[str, Tensor]: ...
 

@@ -4,11 +4,13 @@
 ``cpu`` is numba, parallel and deterministic, with hand-written backward passes.
 
 Rays are packed: the samples of ray ``r`` are rows ``offsets[r]`` to ``offsets[r + 1]`` of every sample array.
+The rows of the networks of a bank likewise.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 from render.grid import GridSpec
+from render.network import NetworkSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,30 @@ class Kernels(Protocol):
         Returns the weighted sums of ``values`` (samples, C) -> (rays, C), the transmittance left (rays,), and
         the weights (samples,); a ray ends after the sample that brings its transmittance below ``stop``.
         Differentiable by ``optical`` and ``values`` through the first two. Source: Max 1995, eq. 9 and 10.
+        """
+
+    def by_network(self, ids: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """How to sort rows by network: order (n,) int64, in which rows of equal ``ids`` (n,) int64 keep
+        theirs, and offsets (count + 1,) int64 of the sorted rows.
+
+        Raises:
+            ValueError: an id is not in 0 .. count - 1.
+        """
+
+    def networks(
+        self, spec: NetworkSpec, parameters: Mapping[str, Tensor], x: Tensor, offsets: Tensor
+    ) -> Tensor:
+        """Outputs (n, out) of stage 0, x (n, spec.widths[0]): rows offsets[k] to offsets[k + 1] go through
+        network k; offsets (count + 1,) int64 from 0 to n. Differentiable by x and the parameters.
+
+        ``training.modules.stage_0`` makes x; parameters as ``NetworkSpec.parameter_shapes`` has them.
+        """
+
+    def networks_jacobian(
+        self, spec: NetworkSpec, parameters: Mapping[str, Tensor], x: Tensor, offsets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """``networks``, and the derivative (n, out, in) by stage 0, which is the raw input where all slots
+        are identity-encoded. Differentiable by x and the parameters through both.
         """
 
 

@@ -15,13 +15,21 @@ from rich.table import Table
 from torch import Tensor
 
 from render.grid import GridSpec
-from render.network import NORMALISE_FLOOR
+from render.network import NORMALISE_FLOOR, Linear, NetworkSpec, Slot
 from render.occupancy import leaps
 from training.kernels import Kernels, Samples, select
+from training.modules import Network, run_layers
 
 SAMPLES, RAYS, KERNELS = 65_536, 8_192, 16
 SPEC = GridSpec(3, 8, 2, 16, 1.64, 17)
 STEP = 1 / 128
+BANK = NetworkSpec(
+    (Slot("x", 3),),
+    (Linear(32, activation="sine", scale=8), Linear(32, activation="sine", scale=2), Linear(1)),
+    count=1024,
+)
+DECODER = NetworkSpec((Slot("features", 19),), (Linear(32, activation="relu"), Linear(1)))
+NETWORKS = ("bank of networks", "bank, with derivatives", "single network")
 Work = Callable[[Kernels], object]
 
 
@@ -55,7 +63,52 @@ def works() -> dict[str, Work]:
         "per-ray linear": _both(lambda k, a, r: k.per_ray_linear(a, r, offsets), h, rows),
         "marching": march,
         "compositing": _both(lambda k, o, c: k.composite(o, c, offsets, 1e-3)[0], optical, colour),
+        **networks(draw),
     }
+
+
+def networks(draw: torch.Generator) -> dict[str, Work]:
+    """A bank of 1,024 networks, 64 rows each, values alone and with derivatives; one network for all rows."""
+    x, features = torch.rand(SAMPLES, 3, generator=draw), torch.rand(SAMPLES, 19, generator=draw)
+    bank, decoder = Network(BANK, draw).parameters_by_name(), Network(DECODER, draw).parameters_by_name()
+    offsets, all_rows = torch.arange(BANK.count + 1) * (SAMPLES // BANK.count), torch.tensor([0, SAMPLES])
+
+    def with_derivative(kernels: Kernels, *values: Tensor) -> Tensor:
+        y, dy = kernels.networks_jacobian(BANK, dict(zip(bank, values, strict=True)), x, offsets)
+        return torch.cat([y, dy[:, 0]], 1)
+
+    found = (
+        _both(
+            lambda k, *values: k.networks(BANK, dict(zip(bank, values, strict=True)), x, offsets),
+            *bank.values(),
+        ),
+        _both(with_derivative, *bank.values()),
+        _both(
+            lambda k, h, *values: k.networks(DECODER, dict(zip(decoder, values, strict=True)), h, all_rows),
+            *(features, *decoder.values()),
+        ),
+    )
+    return dict(zip(NETWORKS, found, strict=True))
+
+
+def bank_against_products(repeats: int = 9) -> tuple[float, float, float]:
+    """The bank of ``networks``: GFLOP/s of the numba kernels, without derivatives and with, and how many
+    times faster they are than batched matrix products (torch.bmm), which need equal numbers of rows.
+
+    Both passes. A multiply-add of a linear layer counts as two operations, thrice for both passes, four times
+    that with derivatives by three inputs; activations are not counted.
+    """
+    draw, kernels = torch.Generator().manual_seed(0), select("cpu")
+    found, parameters = networks(draw), Network(BANK, draw).parameters_by_name()
+    x = torch.rand(BANK.count, SAMPLES // BANK.count, 3, generator=draw)
+    products = _both(
+        lambda k, *values: run_layers(BANK, dict(zip(parameters, values, strict=True)), x),
+        *parameters.values(),
+    )
+    plain = milliseconds(found["bank of networks"], kernels, repeats)
+    derived = milliseconds(found["bank, with derivatives"], kernels, repeats)
+    work = 3 * 2 * BANK.multiply_adds() * SAMPLES / 1e6  # operations a millisecond, of 1e9 a second
+    return work / plain, 4 * work / derived, milliseconds(products, kernels, repeats) / plain
 
 
 def _shell(side: int) -> np.ndarray:
@@ -91,13 +144,15 @@ def milliseconds(work: Work, kernels: Kernels, repeats: int) -> float:
 
 
 def compare(repeats: int = 9) -> dict[str, tuple[float, float]]:
-    """Kernel -> milliseconds of the reference and of the numba kernels; ``total`` is their sum."""
+    """Kernel -> milliseconds of the reference and of the numba kernels; ``total`` is the sum over those along
+    rays. Networks are left out of it: the reference's are themselves matrix products of a tuned library."""
     reference, fast = select("reference"), select("cpu")
     found = {
         name: (milliseconds(work, reference, max(repeats // 3, 3)), milliseconds(work, fast, repeats))
         for name, work in works().items()
     }
-    slow_total, fast_total = (sum(times[k] for times in found.values()) for k in range(2))
+    along_rays = [times for name, times in found.items() if name not in NETWORKS]
+    slow_total, fast_total = (sum(times[k] for times in along_rays) for k in range(2))
     return {**found, "total": (slow_total, fast_total)}
 
 
@@ -133,6 +188,10 @@ def main() -> None:
     Console().print(table)
     ratio = decoder_against_formula()
     print(f"Gaussian kernels: {ratio:.1f} times faster than the formula written out in torch")
+    plain, derived, ratio = bank_against_products()
+    print(
+        f"bank: {plain:.0f} GFLOP/s, {derived:.0f} with derivatives; {ratio:.1f} times faster than torch.bmm"
+    )
 
 
 if __name__ == "__main__":

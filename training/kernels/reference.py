@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from render.grid import HASH_PRIMES, GridSpec
-from render.network import NORMALISE_FLOOR
+from render.network import NORMALISE_FLOOR, NetworkSpec
 from training.kernels import Samples
+from training.modules import run_layers
 
 NAME = "torch"
 
@@ -84,3 +87,36 @@ def composite(optical: Tensor, values: Tensor, offsets: Tensor, stop: float) -> 
         0, ray, weights[:, None] * values
     )
     return sums, torch.exp(-(dense * alive).sum(-1)), weights
+
+
+def by_network(ids: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < count:
+        raise ValueError(f"ids from {int(ids.min())} to {int(ids.max())}, the bank has {count} networks")
+    counts = torch.bincount(ids, minlength=count)
+    offsets = torch.zeros(count + 1, dtype=torch.int64, device=ids.device)
+    offsets[1:] = counts.cumsum(0)
+    return torch.sort(ids, stable=True).indices, offsets
+
+
+def networks(spec: NetworkSpec, parameters: Mapping[str, Tensor], x: Tensor, offsets: Tensor) -> Tensor:
+    if spec.count == 1:
+        return run_layers(spec, parameters, x)
+    counts = offsets[1:] - offsets[:-1]
+    network = torch.repeat_interleave(torch.arange(spec.count, device=x.device), counts)
+    place = torch.arange(len(x), device=x.device) - offsets[network]
+    dense = torch.zeros(spec.count, int(counts.max()), x.shape[1], device=x.device)
+    return run_layers(spec, parameters, dense.index_put((network, place), x))[network, place]
+
+
+def networks_jacobian(
+    spec: NetworkSpec, parameters: Mapping[str, Tensor], x: Tensor, offsets: Tensor
+) -> tuple[Tensor, Tensor]:
+    wanted = torch.is_grad_enabled() and any(value.requires_grad for value in (x, *parameters.values()))
+    with torch.enable_grad():
+        x = x if x.requires_grad else x.detach().requires_grad_()
+        y = networks(spec, parameters, x, offsets)
+        rows = [
+            torch.autograd.grad(column.sum(), x, create_graph=wanted, retain_graph=True)[0] for column in y.T
+        ]
+    dy = torch.stack(rows, 1)  # (n, out, in)
+    return (y, dy) if wanted else (y.detach(), dy.detach())

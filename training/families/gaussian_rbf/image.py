@@ -28,7 +28,7 @@ from render.drivers.image import plane_points
 from render.network import Linear, NetworkSpec, Slot
 from scenes.dataset import Picture
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
-from training.families import Stage, Task, facts_for_asset, seeded
+from training.families import Draw, Stage, Task, facts_for_asset, seeded
 from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, set_rates, start_linear
 from training.kernels import Kernels
 
@@ -134,6 +134,10 @@ class Image:
         self.optimiser.step()
         self.steps_done += 1
         return {"psnr": -10 * math.log10(max(loss.item(), 1e-12))}
+
+    @property
+    def earlier(self) -> Mapping[str, Draw]:
+        return {}
 
     def state(self) -> dict[str, Tensor]:
         return {

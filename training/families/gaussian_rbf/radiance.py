@@ -19,7 +19,7 @@ from render.network import Concat, Linear, NetworkSpec, Slot
 from scenes import PosedImages
 from scenes.hull import visual_hull
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
-from training.families import Stage, Task, facts_for_asset, seeded
+from training.families import Draw, Stage, Task, facts_for_asset, seeded
 from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, set_rates, start_linear
 from training.kernels import Kernels, Samples
 from training.modules import Network
@@ -181,6 +181,10 @@ class Radiance:
         wanted = self.rays_per_step * self.config.samples_per_step / max(len(samples.t), 1)
         self.rays_per_step = min(max(round(0.9 * self.rays_per_step + 0.1 * wanted), 64), 1 << 17)
         return {"psnr": -10 * math.log10(max(loss.item(), 1e-12)), "rays": float(len(rays_o))}
+
+    @property
+    def earlier(self) -> Mapping[str, Draw]:
+        return {}
 
     def state(self) -> dict[str, Tensor]:
         return {

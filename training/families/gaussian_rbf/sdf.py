@@ -25,7 +25,7 @@ from render.network import Linear, NetworkSpec, Slot
 from scenes.dataset import Surface
 from scenes.surface import ALBEDO, AMBIENT
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
-from training.families import Stage, Task, facts_for_asset, seeded
+from training.families import Draw, Stage, Task, facts_for_asset, seeded
 from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, set_rates, start_linear
 from training.kernels import Kernels
 from training.surface_metrics import surface_metrics
@@ -110,6 +110,10 @@ class Distances:
         mean_square = error.detach().square().mean().item()
         return {"psnr": -10 * math.log10(max(mean_square, 1e-12)), "relative_error": loss.item()}
 
+    @property
+    def earlier(self) -> Mapping[str, Draw]:
+        return {}
+
     def state(self) -> dict[str, Tensor]:
         return {
             **prefixed("field.", self.field.state_dict()),
@@ -167,7 +171,8 @@ class Distances:
             trace.pixel_cones(camera, rays_d),
         )
         albedo = np.array(ALBEDO, np.float32)
-        picture = trace.composite(layers, rays_d, "colour", albedo, AMBIENT, self.dataset.background)
+        colours = [trace.shade(normal, rays_d, albedo, AMBIENT) for normal in layers.normal]
+        picture = trace.composite(layers, colours, "colour", self.dataset.background)
         return picture.reshape(camera.h, camera.w, 4)
 
     def metrics(self) -> dict[str, float]:

@@ -6,8 +6,19 @@ the same number of threads. Inner loops run over contiguous features so that LLV
 
 from training.kernels.cpu.gaussian import gaussian_kernels
 from training.kernels.cpu.grid import grid_encode
+from training.kernels.cpu.network import by_network, networks, networks_jacobian
 from training.kernels.cpu.rays import composite, march, per_ray_linear
 
 NAME = "numba"
 
-__all__ = ["NAME", "composite", "gaussian_kernels", "grid_encode", "march", "per_ray_linear"]
+__all__ = [
+    "NAME",
+    "by_network",
+    "composite",
+    "gaussian_kernels",
+    "grid_encode",
+    "march",
+    "networks",
+    "networks_jacobian",
+    "per_ray_linear",
+]

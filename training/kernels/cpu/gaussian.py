@@ -12,29 +12,12 @@ from torch import Tensor
 
 from render.network import NORMALISE_FLOOR
 from training.kernels.cpu.common import FAST, TWO, ZERO, array
+from training.kernels.cpu.functions import exp2
 
 FLOOR, LN2 = np.float32(NORMALISE_FLOOR), np.float32(math.log(2))
 
 WIDE = 128  # samples a block, innermost: every inner loop is a run of vectors in the first-level cache
 BLOCKS_PER_TASK = 8
-
-
-@njit(inline="always")
-def _exp2(x):
-    """2^x for x in [-126, 0] within 3e-7: a polynomial and an exponent, which LLVM can run on vectors.
-
-    Coefficients: Cephes ``exp2f`` (Moshier), minimax on [0, 1).
-    """
-    x = max(x, np.float32(-126))
-    whole = np.int32(math.floor(x))
-    f = x - np.float32(whole)
-    p = np.float32(1.8775767e-3)
-    p = p * f + np.float32(8.9893397e-3)
-    p = p * f + np.float32(5.5826318e-2)
-    p = p * f + np.float32(2.4015361e-1)
-    p = p * f + np.float32(6.9315308e-1)
-    p = p * f + np.float32(9.9999994e-1)
-    return p * np.int32((whole + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
@@ -60,7 +43,7 @@ def _kernels_forward(x, a, q, bias, normalise, gain, linear, out):
                     for i in range(WIDE):
                         row[i] += v[i] * (af + v[i] * qf)
                 for i in range(WIDE):
-                    row[i] = _exp2(min(row[i], ZERO))
+                    row[i] = exp2(min(row[i], ZERO))
                     scale[i] += row[i]
             for i in range(WIDE):
                 scale[i] = gain / max(scale[i], FLOOR) if normalise else gain

@@ -1,0 +1,281 @@
+"""Task ``students``: posed pictures to thousands of tiny networks, drawn by the ``trace_cells`` driver.
+
+Five stages: ``start`` (the teacher becomes the visual hull, where pictures have alpha), ``teacher`` (NeuS on
+a grid, ``teacher.py``), ``distil`` (each student learns its cell from the teacher, ``distil.py``), ``volume``
+(the students learn from the pictures by volume rendering, held together on the faces they share), ``surface``
+(their colours learn from the pictures at the very hits that the shader draws).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from render import sphere_tracing
+from render.asset import BakedAsset
+from render.camera import Camera
+from render.drivers import trace
+from render.errors import InshaderError
+from render.occupancy import dilate
+from scenes import PosedImages
+from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
+from training.families import Draw, Stage, Task, facts_for_asset, seeded
+from training.families.kiloneus.bank import Bank
+from training.families.kiloneus.cells import blocks, cell_counts, cells_near, middles
+from training.families.kiloneus.distil import Lessons, ask, lesson_loss
+from training.families.kiloneus.neus import Sharpness
+from training.families.kiloneus.seams import Seams
+from training.families.kiloneus.surface import SurfaceHits, bank_field, trace_bank
+from training.families.kiloneus.teacher import TeacherConfig, TeacherTraining
+from training.families.kiloneus.volume import VolumeTraining, Weights
+from training.kernels import Kernels
+
+FINAL_RATE = 0.1  # learning rates fall exponentially to this part of their start in every stage
+ANCHOR_UNTIL = 0.2  # of the stage ``volume``: until then the teacher's distances hold the students
+SEAM_GROWTH = 100.0  # of the weight of agreement in the stage ``volume``
+ANCHOR_POINTS, SEAM_POINTS = 1 << 13, 1 << 13
+
+
+class Config(TeacherConfig):
+    """Options of the task, under the key ``kiloneus`` of a scene file."""
+
+    task: Literal["students"] = "students"
+    cells: int = Field(24, ge=1, le=128, description="cells along the longest side of the box")
+    fine: int = Field(4, ge=1, le=16, description="cells of the occupancy along a side of one of them")
+    width: int = Field(32, ge=4, le=64, description="of a student's hidden layers")
+    lessons: int = Field(1024, ge=64, le=1 << 14, description="the teacher's samples in each cell")
+    lessons_per_step: int = Field(48, ge=8, le=4096, description="of each cell in a step of distillation")
+    student_rate: float = Field(1e-2, gt=0, le=1, description="learning rate of distillation")
+    finetune_rate: float = Field(1e-3, gt=0, le=1, description="learning rate of the stages after it")
+    seam: float = Field(3.0, ge=0, le=100, description="weight of agreement on shared faces, at first")
+    anchor: float = Field(1.0, ge=0, le=100, description="weight of the teacher's distances at the start")
+
+
+class Students:
+    """Task ``students`` (a ``training.families.Model``)."""
+
+    def __init__(
+        self, config: Config, dataset: PosedImages, kernels: Kernels, device: str, seed: int
+    ) -> None:
+        self.config, self.dataset, self.kernels, self.device = config, dataset, kernels, device
+        self.seed, self.generator = seed, seeded(seed)
+        self.teacher = TeacherTraining(config, dataset, kernels, device, seed)
+        self.bank: Bank | None = None
+        # Made at the start of the stage that wants them, and again where a run is resumed.
+        self.lessons: Lessons | None = None
+        self.seams: Seams | None = None
+        self.hits: SurfaceHits | None = None
+        begin = self.teacher.starts
+        left = 1.0 - sum(stage.share for stage in begin)
+        self.stages: tuple[Stage, ...] = (
+            *begin,
+            Stage("teacher", 0.42 * left, self.teacher.step),
+            Stage("distil", 0.13 * left, self.distil),
+            Stage("volume", 0.27 * left, self.learn_volume),
+            Stage("surface", 0.18 * left, self.learn_surface),
+        )
+
+    def compile(self) -> None:
+        self.teacher.compile()
+        bank = Bank(np.ones((1, 1, 2), bool), 1, self.dataset.bounds, 8, 1, self.kernels, seeded(0))
+        f, gradient, rgb, _ = bank(torch.rand(64, 3), functional.normalize(torch.ones(64, 3), dim=-1))
+        (f.sum() + gradient.sum() + rgb.sum()).backward()
+        bank.distance(torch.rand(64, 3))
+
+    # Stages ---------------------------------------------------------------------------------------------
+
+    def build(self, near: NDArray[np.bool_]) -> Bank:
+        """The students of the cells that hold fine ones of ``near``, untrained, and what trains them."""
+        config, bounds = self.config, self.dataset.bounds
+        self.near, cells = near, blocks(near, config.fine)
+        self.bank = Bank(
+            *(cells, config.fine, bounds, config.width, config.harmonics, self.kernels, self.generator)
+        ).to(self.device)
+        # The surface may move by a fine cell, where there is a network for it.
+        allowed = dilate(near) & np.kron(cells, np.ones((config.fine,) * 3, bool))
+        self.volume = VolumeTraining(
+            *(self.dataset, self.kernels, self.device, allowed),
+            *(config.steps, config.samples_per_step, self.teacher.backdrop),
+        )
+        self.sharpness = Sharpness(self.teacher.field.sharpness().item()).to(self.device)
+        groups = [
+            {"params": list(self.bank.parameters()), "rate": 1.0},
+            {"params": list(self.sharpness.parameters()), "rate": 0.1},
+        ]
+        self.optimiser = torch.optim.Adam(groups, lr=1e-3, betas=(0.9, 0.99), eps=1e-15, fused=True)
+        return self.bank
+
+    def find_near(self) -> NDArray[np.bool_]:
+        """The fine cells that the teacher's surface crosses, where it was seen.
+
+        Raises:
+            InshaderError: there are none.
+        """
+        size = self.dataset.bounds[1] - self.dataset.bounds[0]
+        counts = cell_counts(size, self.config.cells)
+        shape = tuple(self.config.fine * n for n in counts)
+        near = cells_near(self.teacher.distance, self.teacher.volume.occupancy.cells, size, shape)
+        if not near.any():
+            raise InshaderError(
+                "kiloneus: the teacher has no surface in the box: train longer, or see if data.bounds and "
+                "the poses fit the pictures (render-train SCENE --inspect)"
+            )
+        return near
+
+    def optimise(self, loss: Tensor, rate: float, progress: float) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["rate"] * FINAL_RATE**progress
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+
+    def distil(self, progress: float) -> dict[str, float]:
+        bank = self.bank or self.build(self.find_near())
+        if self.lessons is None:
+            self.lessons = ask(self.teacher.field, bank, self.config.lessons, seeded(self.seed + 1))
+            self.seams = Seams.find(bank, self.teacher.field.distance, seeded(self.seed + 2))
+        take = min(self.config.lessons_per_step, self.config.lessons)
+        first = int(torch.randint(self.config.lessons - take + 1, (), generator=self.generator))
+        loss, wrong = lesson_loss(bank, self.lessons, slice(first, first + take))
+        self.optimise(loss + self.seam_loss(bank, 0.0), self.config.student_rate, progress)
+        return {"psnr": -10 * math.log10(max(wrong.item(), 1e-12)), "loss": loss.item()}
+
+    def seam_loss(self, bank: Bank, progress: float) -> Tensor:
+        """How far neighbours disagree at random points of the faces they share, weighted.
+
+        The weight grows: held together too hard too early, students agree before they know anything.
+        """
+        assert self.seams is not None
+        weight = self.config.seam * SEAM_GROWTH**progress
+        return weight * self.seams.loss(bank, SEAM_POINTS, self.generator)
+
+    def learn_volume(self, progress: float) -> dict[str, float]:
+        bank, config = self.trained, self.config
+        self.lessons = None
+        if self.seams is None or progress == 0:
+            self.seams = Seams.find(bank, bank.distance, seeded(self.seed + 3))
+        s = self.sharpness()
+        weights = Weights(config.eikonal, 0.0, config.mask)
+        loss, shown = self.volume.loss(bank, bank.distance, s, 1.0, weights, self.generator)
+        loss = loss + self.seam_loss(bank, progress)
+        hold = config.anchor * (1 - progress / ANCHOR_UNTIL)
+        if hold > 0:
+            loss = loss + hold * self.anchor(bank)
+        self.optimise(loss, config.finetune_rate, progress)
+        self.volume.look_again(bank.distance, s.detach(), self.generator)
+        return shown
+
+    def anchor(self, bank: Bank) -> Tensor:
+        """Mean difference from the teacher's distances, in half cells, at random points of all cells."""
+        which = torch.randint(bank.count, (ANCHOR_POINTS,), generator=self.generator).sort().values
+        local = 2 * torch.rand(ANCHOR_POINTS, 3, generator=self.generator) - 1
+        _, offsets = self.kernels.by_network(which, bank.count)
+        u = (bank.corners[which] + 0.5 * (local.to(self.device) + 1)) / bank.shape
+        with torch.no_grad():
+            truth = self.teacher.field.distance(u)
+        return (bank.distances(local, offsets) - truth).abs().mean() / bank.scale
+
+    def learn_surface(self, progress: float) -> dict[str, float]:
+        bank = self.trained
+        if self.hits is None:
+            for parameter in bank.geometry.parameters():
+                parameter.requires_grad_(False)
+            self.hits = SurfaceHits.find(bank, self.occupancy(), self.volume.pixels, seeded(self.seed + 4))
+        loss = self.hits.loss(bank, self.volume.background, self.config.samples_per_step, self.generator)
+        self.optimise(loss, self.config.finetune_rate, progress)
+        return {"psnr": -10 * math.log10(max(loss.item(), 1e-12))}
+
+    @property
+    def trained(self) -> Bank:
+        """The students, which the stage ``distil`` made."""
+        assert self.bank is not None
+        return self.bank
+
+    def inside(self) -> NDArray[np.bool_]:
+        """(x, y, z) cells without a network in which the teacher's distance is below 0."""
+        cells = self.trained.cells
+        return ~cells & (self.teacher.distance(middles(cells.shape)) < 0).reshape(cells.shape)
+
+    def occupancy(self) -> NDArray[np.bool_]:
+        """(fine * x, ..) cells that the students' surface may pass through, of those where it was seen."""
+        bank, fine = self.trained, self.config.fine
+        shape = tuple(fine * n for n in bank.cells.shape)
+
+        def distance(u: NDArray[np.float32]) -> NDArray[np.float32]:
+            return bank.distance(torch.from_numpy(u).to(self.device)).cpu().numpy()
+
+        return cells_near(distance, self.volume.occupancy.cells, bank.size.cpu().numpy(), shape)
+
+    # Model ----------------------------------------------------------------------------------------------
+
+    @property
+    def earlier(self) -> Mapping[str, Draw]:
+        """What came before the students, drawn its own way."""
+        return {"teacher": self.teacher.draw}
+
+    def state(self) -> dict[str, Tensor]:
+        found = {**prefixed("teacher.", self.teacher.state()), "generator": self.generator.get_state()}
+        if self.bank is None:
+            return found
+        return {
+            **found,
+            "near": torch.from_numpy(self.near.astype(np.uint8)),
+            **prefixed("bank.", self.bank.state_dict()),
+            **prefixed("sharpness.", self.sharpness.state_dict()),
+            **prefixed("volume.", self.volume.state()),
+            **prefixed("optimiser.", optimiser_state(self.optimiser)),
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self.teacher.load_state(without_prefix("teacher.", state))
+        if "near" in state:
+            self.build(state["near"].numpy().astype(bool)).load_state_dict(without_prefix("bank.", state))
+            self.sharpness.load_state_dict(without_prefix("sharpness.", state))
+            self.volume.load_state(without_prefix("volume.", state))
+            load_optimiser(self.optimiser, without_prefix("optimiser.", state))
+        self.generator.set_state(state["generator"])
+
+    def draw(self, camera: Camera) -> NDArray[np.float32]:
+        rays_o, rays_d = (part.reshape(-1, 3) for part in camera.rays())
+        cones = sphere_tracing.pixel_cones(camera, rays_d)
+        layers, u = trace_bank(self.trained, self.occupancy(), rays_o, rays_d, cones)
+        field, colours = bank_field(self.trained), []
+        for place, normal, weight in zip(u, layers.normal, layers.weight, strict=True):
+            rgb, met = np.zeros_like(rays_d), weight > 0
+            rgb[met] = field.colour(place[met], normal[met], rays_d[met])
+            colours.append(rgb)
+        picture = trace.composite(layers, colours, "colour", self.dataset.background)
+        return picture.reshape(camera.h, camera.w, 4)
+
+    def metrics(self) -> dict[str, float]:
+        bank = self.trained
+        seams = Seams.find(bank, bank.distance, seeded(self.seed + 5))
+        return {"networks": float(bank.count), **seams.metrics(bank)}
+
+    def bake(self) -> BakedAsset:
+        bank = self.trained
+        occupancy = self.occupancy()
+        return BakedAsset(
+            family="kiloneus",
+            driver="trace_cells",
+            networks=bank.baked(self.config.precision),
+            grids={},
+            volumes={"cells": bank.cells, "occupancy": occupancy, "inside": self.inside()},
+            constants={"distance_scale": bank.scale},
+            **facts_for_asset(self.dataset),
+        )
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "fast": {"cells": 16, "lessons": 512},
+}
+TASK = Task(Config, PosedImages, Students, PRESETS)

@@ -1,0 +1,171 @@
+"""Volume rendering of a signed distance field against posed pictures: what teacher and students train by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from render.camera import Camera
+from scenes import PosedImages
+from training.checkpoint import prefixed, without_prefix
+from training.families.kiloneus.backdrop import Backdrop
+from training.families.kiloneus.neus import frontal_thickness, optical_thickness
+from training.kernels import Kernels, Samples
+from training.occupancy import Occupancy
+from training.rays import PixelRays, camera_rays
+
+STOP = 1e-3  # transmittance at which a ray ends
+OCCUPANCY_EVERY = 50  # steps
+EVALUATION_RAYS = 1 << 13
+SEEN_THICKNESS, FAINT = 6.0, 1e-4  # samples behind this much, and thinner than that, change no pixel
+PEAK_OF_SECTION = 0.25  # the largest weight of a section of length delta is s * delta times this, or 1
+
+Field = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
+"""(u (n, 3) in [0, 1], d (n, 3)) -> f (n,), its world gradient (n, 3), display colour (n, 3), and bend: how
+much f at a point differs from its mean around it, in units of how far around (n,); (0,) if it is smooth."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a step's loss is made of besides the absolute difference of colours, summed over channels.
+
+    Attributes:
+        eikonal: of (|grad f| - 1)^2 (NeuS, eq. 7).
+        bend: of its square, the roughness of the surface (after Li et al. 2023, eq. 10).
+        mask: of the cross entropy of coverage, where pictures have alpha.
+    """
+
+    eikonal: float
+    bend: float
+    mask: float
+
+
+class VolumeTraining:
+    """Batches of pixels, the cells that rays are sampled in, and the loss of a field on them.
+
+    Args:
+        allowed: cells (x, y, z) of the box that samples may lie in.
+        steps: samples along the diagonal of the box.
+        backdrop: what stands behind the box, for pictures without alpha.
+        samples_per_step: size of a batch.
+    """
+
+    def __init__(
+        self,
+        dataset: PosedImages,
+        kernels: Kernels,
+        device: str,
+        allowed: NDArray[np.bool_],
+        steps: int,
+        samples_per_step: int,
+        backdrop: Backdrop | None,
+    ) -> None:
+        self.kernels, self.device = kernels, device
+        self.pixels = PixelRays(dataset, device)
+        self.occupancy = Occupancy(allowed).to(device)
+        self.bounds = torch.from_numpy(np.asarray(dataset.bounds, np.float32)).to(device)
+        self.background = torch.from_numpy(np.asarray(dataset.background, np.float32)).to(device)
+        self.step_size = 2.0 / steps  # the diagonal of the box is 2
+        self.samples_per_step, self.backdrop = samples_per_step, backdrop
+        self.rays_per_step, self.steps_done = samples_per_step // 64, 0
+
+    def march(self, rays_o: Tensor, rays_d: Tensor, jitter: Tensor) -> Samples:
+        return self.kernels.march(rays_o, rays_d, self.bounds, self.occupancy.leaps, self.step_size, jitter)
+
+    def loss(
+        self,
+        field: Field,
+        distance: Callable[[Tensor], Tensor],
+        s: Tensor,
+        anneal: float,
+        weights: Weights,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The loss on a random batch, and what the log shows."""
+        rays_o, rays_d, colour, alpha = self.pixels.draw(self.rays_per_step, generator)
+        jitter = torch.rand(len(rays_o), generator=generator).to(self.device)
+        marched = self.march(rays_o, rays_d, jitter)
+        samples = visible(marched, distance(marched.x), s, self.step_size)
+        rgb, left, gradient, bend, compositing = self.render(field, samples, rays_d, s, anneal)
+        if self.backdrop is None:  # random, lest fog of the background's colour be learnt
+            background = torch.rand(len(rays_o), 3, generator=generator).to(self.device)
+        else:
+            background = self.backdrop(rays_o, rays_d)
+        difference = rgb + left[:, None] * background - (colour * alpha + (1 - alpha) * background)
+        eikonal = (gradient.norm(dim=-1) - 1).square().mean() if len(samples.t) else left.new_zeros(())
+        loss = difference.abs().sum(-1).mean() + weights.eikonal * eikonal
+        if weights.bend > 0 and bend.numel():
+            loss = loss + weights.bend * bend.square().mean()
+        if self.backdrop is None and weights.mask > 0:
+            covered = (1 - left).clamp(1e-3, 1 - 1e-3)
+            loss = loss + weights.mask * functional.binary_cross_entropy(covered, alpha[:, 0])
+        # A soft surface gives little weight to every cell: what counts is how it compares with the most.
+        most = min(1.0, PEAK_OF_SECTION * s.item() * self.step_size)
+        self.occupancy.note(samples, compositing / most)
+        self.steps_done += 1
+        cost = len(samples.t) + len(marched.t) / 8
+        wanted = self.rays_per_step * self.samples_per_step / max(cost, 1)
+        self.rays_per_step = min(max(round(0.9 * self.rays_per_step + 0.1 * wanted), 64), 1 << 16)
+        psnr = -10 * math.log10(max(difference.detach().square().mean().item(), 1e-12))
+        shown = {"psnr": psnr, "eikonal": eikonal.item(), "sharpness": s.item(), "rays": float(len(rays_o))}
+        return loss, shown
+
+    def render(
+        self, field: Field, samples: Samples, rays_d: Tensor, s: Tensor, anneal: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Premultiplied colour (rays, 3), transmittance (rays,); of samples: gradients, bends, weights."""
+        d = rays_d[samples.ray_ids]
+        f, gradient, rgb, bend = field(samples.x, d)
+        optical = optical_thickness(f, (gradient * d).sum(-1), self.step_size, s, anneal)
+        colour, left, weights = self.kernels.composite(optical, rgb, samples.offsets, STOP)
+        return colour, left, gradient, bend, weights
+
+    def look_again(self, distance: Callable[[Tensor], Tensor], s: Tensor, generator: torch.Generator) -> None:
+        """Every ``OCCUPANCY_EVERY`` steps: keep the cells that are dense, by ``distance`` (n, 3) -> (n,), and
+        seen."""
+        if self.steps_done % OCCUPANCY_EVERY == 0:
+            self.occupancy.update(lambda u: frontal_thickness(distance(u), self.step_size, s), generator)
+
+    @torch.no_grad()
+    def draw(self, field: Field, s: Tensor, camera: Camera) -> NDArray[np.float32]:
+        """The field volume-rendered, (h, w, 4): colour on the background, and coverage."""
+        rays_o, rays_d = camera_rays(camera, self.device)
+        rows = []
+        for o, d in zip(rays_o.split(EVALUATION_RAYS), rays_d.split(EVALUATION_RAYS), strict=True):
+            samples = self.march(o, d, torch.full((len(o),), 0.5, device=self.device))
+            rgb, left, *_ = self.render(field, samples, d, s, 1.0)
+            rows.append(torch.cat([rgb + left[:, None] * self.background, 1 - left[:, None]], -1))
+        return np.asarray(torch.cat(rows).cpu().numpy().reshape(camera.h, camera.w, 4))
+
+    def state(self) -> dict[str, Tensor]:
+        counters = torch.tensor([self.rays_per_step, self.steps_done])
+        return {**prefixed("occupancy.", self.occupancy.state_dict()), "counters": counters}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self.occupancy.load_state_dict(without_prefix("occupancy.", state))
+        self.rays_per_step, self.steps_done = (int(value) for value in state["counters"])
+
+
+@torch.no_grad()
+def visible(samples: Samples, f: Tensor, s: Tensor, step: float) -> Samples:
+    """The samples with distances f (n,) that a ray can see and that can hide something behind them.
+
+    What light is left comes from neighbouring samples (NeuS, eq. 13), so one evaluation each is enough.
+    """
+    ends = functional.logsigmoid(s * f)
+    # In front of the sample before, since a section begins half a step in front of its own.
+    before = torch.zeros(len(f), dtype=torch.float64, device=f.device)
+    before[2:] = functional.relu(ends[:-1] - ends[1:])[:-1].double().cumsum(0)
+    starts = samples.offsets[:-1].add(1).clamp(max=max(len(f) - 1, 0))
+    before -= before[starts][samples.ray_ids]
+    keep = (before < SEEN_THICKNESS) & (frontal_thickness(f, step, s) > FAINT)
+    counts = torch.zeros(len(f) + 1, dtype=torch.int64, device=f.device)
+    counts[1:] = keep.cumsum(0)
+    return Samples(samples.x[keep], samples.t[keep], counts[samples.offsets])
