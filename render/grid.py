@@ -79,6 +79,14 @@ class GridSpec:
         ):
             raise InshaderError(f"grid: {self!r:.200} is out of bounds")
 
+    @staticmethod
+    def between(
+        coarsest: int, finest: int, dimension: int, levels: int, features: int, log2_table_size: int
+    ) -> GridSpec:
+        """The grid whose first and last levels have these resolutions."""
+        growth = (finest / coarsest) ** (1 / max(levels - 1, 1))
+        return GridSpec(dimension, levels, features, coarsest, growth, log2_table_size)
+
     @cached_property
     def level_list(self) -> tuple[Level, ...]:
         """All levels, coarse to fine."""

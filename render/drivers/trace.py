@@ -50,7 +50,7 @@ import numpy as np
 from render.asset import BakedAsset
 from render.camera import Camera
 from render.errors import InshaderError
-from render.fields import shade, surface_field
+from render.fields import SurfaceField, shade, surface_field
 from render.network import NetworkSpec
 from render.parts import Parts
 from render.ray_passes import RayPasses
@@ -136,14 +136,18 @@ def composite(layers: Layers, colours: Sequence[Array], mode: str, background: A
 
 
 def traced(
-    asset: BakedAsset, camera: Camera, cells: Cells | None = None, inside: Cells | None = None
+    field: SurfaceField,
+    occupancy: Cells,
+    bounds: Array,
+    camera: Camera,
+    cells: Cells | None = None,
+    inside: Cells | None = None,
 ) -> tuple[Layers, list[Array], Array]:
     """What the rays of a picture meet, the colours (n, 3) of each layer, and where it is: (LAYERS, n, 3)."""
-    field = surface_field(asset)
     rays_o, rays_d = (part.reshape(-1, 3) for part in camera.rays())
-    low, size = asset.bounds[0], asset.bounds[1] - asset.bounds[0]
+    low, size = bounds[0], bounds[1] - bounds[0]
     layers = trace_rays(
-        *(field.distance, field.gradient, asset.volumes["occupancy"], low, size, rays_o, rays_d),
+        *(field.distance, field.gradient, occupancy, low, size, rays_o, rays_d),
         *(pixel_cones(camera, rays_d), cells, inside),
     )
     u = np.clip((rays_o - low) / size + layers.t[..., None] * (rays_d / size), 0, 1).astype(np.float32)
@@ -158,6 +162,7 @@ def traced(
 
 def reference(asset: BakedAsset, camera: Camera, mode: str) -> tuple[Array, Array]:
     """The numpy twin: picture (h, w, 4), its last channel the coverage, and evaluations (h, w)."""
-    layers, colours, _ = traced(asset, camera)
+    field, occupancy = surface_field(asset), asset.volumes["occupancy"]
+    layers, colours, _ = traced(field, occupancy, asset.bounds, camera)
     picture = composite(layers, colours, mode, np.asarray(asset.background, np.float32))
     return picture.reshape(camera.h, camera.w, 4), layers.evaluations.reshape(camera.h, camera.w)

@@ -31,6 +31,7 @@ from render.camera import Camera
 from render.cell_passes import CellPasses, check_limits
 from render.drivers.trace import check_range, composite, slot_widths, traced
 from render.errors import InshaderError
+from render.fields import surface_field
 from render.parts import Parts
 from render.ray_passes import RayPasses
 from render.sphere_tracing import Array, network_cell, network_table
@@ -81,7 +82,8 @@ def Passes(  # noqa: N802  the renderer's name for what makes them
 def reference(asset: BakedAsset, camera: Camera, mode: str) -> tuple[Array, Array]:
     """The numpy twin: picture (h, w, 4), its last channel the coverage, and evaluations (h, w)."""
     cells, inside = asset.volumes["cells"], asset.volumes["inside"]
-    layers, colours, u = traced(asset, camera, cells, inside)
+    where = asset.volumes["occupancy"], asset.bounds, camera, cells, inside
+    layers, colours, u = traced(surface_field(asset), *where)
     if mode == "id":
         first = np.argmax(layers.weight > 0, 0)  # (n,)
         at = np.take_along_axis(u, first[None, :, None], 0)[0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,17 +21,18 @@ from render.fields import surface_field
 from render.metrics import parity_db, psnr
 from render.renderer import Renderer
 from render.sphere_tracing import network_cell, network_table
-from scenes import PosedImages
+from scenes import PosedImages, load_scene
 from scenes.dataset import composite
 from training.families import Model
 from training.families.kiloneus import students, teacher
 from training.families.kiloneus.bank import Bank
 from training.families.kiloneus.cells import blocks, cell_counts, cells_near, middles, shared_faces
 from training.families.kiloneus.neus import Sharpness, gradient_of_taps, optical_thickness, taps
-from training.families.kiloneus.seams import Seams
+from training.families.kiloneus.seams import NEAR, Seams
 from training.families.kiloneus.volume import visible
 from training.kernels import Samples
 from training.kernels import cpu as kernels
+from training.run import train
 
 SMALL = {
     "levels": 6,
@@ -82,11 +85,11 @@ def test_taps_differentiate_quadratics_exactly() -> None:
 def test_sharpness_keeps_its_floor_and_learns_above_it() -> None:
     sharpness = Sharpness(100.0)
     sharpness.floor.fill_(300.0)
-    assert float(sharpness()) == 300
+    assert sharpness().item() == 300
     with torch.no_grad():
         sharpness.theta.fill_(0.65)
     sharpness().backward()
-    assert float(sharpness()) == pytest.approx(np.exp(6.5), rel=1e-5) and sharpness.theta.grad is not None
+    assert sharpness().item() == pytest.approx(np.exp(6.5), rel=1e-5) and sharpness.theta.grad is not None
 
 
 def test_teacher_starts_as_a_ball() -> None:
@@ -213,13 +216,13 @@ def test_seams_of_one_plane_are_none() -> None:
         along = torch.tensor([0.3, 0.8, 0.5])
         middle = 2 * (corner * bank.shape) @ along  # in half cells
         weights["2_bias"][:, 0] = middle
-    seams = Seams.find(bank, bank.distance, torch.Generator().manual_seed(0))
+    seams = Seams.find(bank, bank.distance, NEAR, torch.Generator().manual_seed(0))
     found = seams.metrics(bank)
     # the third order of two sines at 0.006 leaves a relative error of 1e-5
     assert found["seam_step_percent_p95"] < 0.05 and found["seam_normal_deg_p95"] < 0.1
     with torch.no_grad():
         bank.geometry.weights["2_bias"][::2] += 0.02
-    pushed = Seams.find(bank, bank.distance, torch.Generator().manual_seed(0)).metrics(bank)
+    pushed = Seams.find(bank, bank.distance, NEAR, torch.Generator().manual_seed(0)).metrics(bank)
     assert pushed["seam_step_percent_p95"] == pytest.approx(1.0, abs=0.1)
     assert float(seams.loss(bank, 256, torch.Generator().manual_seed(0))) > 1e-5
 
@@ -300,6 +303,19 @@ def test_students_go_on_from_a_checkpoint(ball: PosedImages) -> None:
     assert a.keys() == b.keys()
     for name in a:
         assert torch.equal(a[name], b[name]), name
+
+
+def test_a_whole_run(tmp_path: Path) -> None:
+    """From a scene file to results.json: every stage has its steps, and the family's figures are there."""
+    options = [f"kiloneus.{name}={value}" for name, value in STUDENTS.items()]
+    data = ["data.max_size=32", "data.train_views=12", "data.test_views=2"]
+    scene = load_scene("quickstart", ["family=kiloneus", "train.steps=100", *data, *options])
+    results = train(scene, tmp_path, "cpu", False)
+    assert 10 < results["psnr"]["stages"]["teacher"] < 50 and 10 < results["psnr"]["baked"] < 50
+    assert {"networks", "seam_step_percent_p95", "seam_normal_deg_p95"} <= set(results["family_metrics"])
+    stages = {json.loads(line)["stage"] for line in (tmp_path / "log.jsonl").read_text().splitlines()}
+    assert stages == {"start", "teacher", "distil", "volume", "surface"}
+    assert results["parity_db"] > 40
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from render.grid import GridSpec
 from render.network import Concat, Layer, Linear, Normalise, SquareConcat
 from training.kernels import Kernels
 from training.modules import Grid
+from training.optimise import adam
 
 
 class DecoderConfig(BaseModel):
@@ -67,9 +68,9 @@ class Decoder(nn.Module):
         self, config: DecoderConfig, dimension: int, kernels: Kernels, generator: torch.Generator
     ) -> None:
         super().__init__()
-        growth = (config.finest_resolution / config.base_resolution) ** (1 / max(config.levels - 1, 1))
-        spec = GridSpec(
-            dimension, config.levels, config.features, config.base_resolution, growth, config.log2_table_size
+        resolutions = config.base_resolution, config.finest_resolution
+        spec = GridSpec.between(
+            *resolutions, dimension, config.levels, config.features, config.log2_table_size
         )
         self.config, self.kernels = config, kernels
         self.grid = Grid(spec, kernels, generator)
@@ -103,14 +104,9 @@ class Decoder(nn.Module):
         return self.activations(self.grid(x))
 
     def optimiser(self, outputs: list[nn.Parameter]) -> torch.optim.Adam:
-        """Adam for the grid, the decoder and a task's own parameters ``outputs``; see ``set_rates``."""
+        """Adam for the grid, the decoder and a task's own parameters ``outputs``."""
         decoder = [value for name, value in self.named_parameters() if name != "grid.table"]
-        groups = [
-            {"params": [self.grid.table], "rate": 1.0},
-            {"params": [*decoder, *outputs], "rate": DECODER_RATE},
-        ]
-        rate = self.config.learning_rate
-        return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.99), eps=1e-15, fused=True)
+        return adam({1.0: [self.grid.table], DECODER_RATE: [*decoder, *outputs]})
 
     def baked_layers(self) -> dict[str, NDArray[np.float32]]:
         """Parameters of ``layers`` as the asset stores them."""
@@ -139,12 +135,6 @@ def start_linear(layer: nn.Linear, generator: torch.Generator) -> None:
     with torch.no_grad():
         layer.weight.copy_((torch.rand(layer.weight.shape, generator=generator) * 2 - 1) * reach)
         layer.bias.zero_()
-
-
-def set_rates(optimiser: torch.optim.Adam, learning_rate: float, decay: float) -> None:
-    """Rates of ``Decoder.optimiser`` at a point of training: each group's share of both factors."""
-    for group in optimiser.param_groups:
-        group["lr"] = learning_rate * group["rate"] * decay
 
 
 def numpy(tensor: Tensor) -> NDArray[np.float32]:

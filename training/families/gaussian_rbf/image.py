@@ -29,8 +29,9 @@ from render.network import Linear, NetworkSpec, Slot
 from scenes.dataset import Picture
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
 from training.families import Draw, Stage, Task, facts_for_asset, seeded
-from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, set_rates, start_linear
+from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, start_linear
 from training.kernels import Kernels
+from training.optimise import descend
 
 
 class Config(DecoderConfig):
@@ -128,10 +129,7 @@ class Image:
     def step(self, progress: float) -> dict[str, float]:
         uv, truth = self.at(self.batch())
         loss = functional.mse_loss(self.field(uv), truth)
-        set_rates(self.optimiser, self.config.learning_rate, FINAL_RATE**progress)
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
+        descend(self.optimiser, loss, self.config.learning_rate * FINAL_RATE**progress)
         self.steps_done += 1
         return {"psnr": -10 * math.log10(max(loss.item(), 1e-12))}
 

@@ -20,10 +20,11 @@ from scenes import PosedImages
 from scenes.hull import visual_hull
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
 from training.families import Draw, Stage, Task, facts_for_asset, seeded
-from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, set_rates, start_linear
+from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, start_linear
 from training.kernels import Kernels, Samples
 from training.modules import Network
 from training.occupancy import Occupancy
+from training.optimise import descend
 from training.rays import PixelRays, camera_rays
 
 
@@ -169,10 +170,7 @@ class Radiance:
             background = torch.rand(len(rays_o), 3, generator=self.generator).to(self.device)
         truth = colour * alpha + (1 - alpha) * background
         loss = functional.mse_loss(rgb + left[:, None] * background, truth)
-        set_rates(self.optimiser, self.config.learning_rate, FINAL_RATE**progress)
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
+        descend(self.optimiser, loss, self.config.learning_rate * FINAL_RATE**progress)
         self.occupancy.note(samples, weights)
         self.steps_done += 1
         if self.steps_done >= OCCUPANCY_START and self.steps_done % OCCUPANCY_EVERY == 0:

@@ -21,13 +21,15 @@ from torch import Tensor, nn
 from render.asset import BakedAsset, BakedNetwork
 from render.camera import Camera
 from render.drivers import trace
+from render.fields import SurfaceField, shade
 from render.network import Linear, NetworkSpec, Slot
 from scenes.dataset import Surface
 from scenes.surface import ALBEDO, AMBIENT
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
 from training.families import Draw, Stage, Task, facts_for_asset, seeded
-from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, set_rates, start_linear
+from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, start_linear
 from training.kernels import Kernels
+from training.optimise import descend
 from training.surface_metrics import surface_metrics
 
 DISTANCE_SCALE = 0.1  # world units for an output of 1
@@ -101,10 +103,7 @@ class Distances:
         truth = self.distances[batch]
         error = (self.field(self.u[batch]) - truth).abs()
         loss = (error / (truth.abs() + RELATIVE_FLOOR)).mean()
-        set_rates(self.optimiser, self.config.learning_rate, FINAL_RATE**progress)
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
+        descend(self.optimiser, loss, self.config.learning_rate * FINAL_RATE**progress)
         self.steps_done += 1
         # Of distances as a signal whose peak is the half diagonal of the box.
         mean_square = error.detach().square().mean().item()
@@ -159,19 +158,9 @@ class Distances:
         return cells
 
     def draw(self, camera: Camera) -> NDArray[np.float32]:
-        rays_o, rays_d = (part.reshape(-1, 3) for part in camera.rays())
-        layers = trace.trace_rays(
-            self.distance,
-            self.gradient,
-            self.occupancy(),
-            self.low,
-            self.size,
-            rays_o,
-            rays_d,
-            trace.pixel_cones(camera, rays_d),
-        )
         albedo = np.array(ALBEDO, np.float32)
-        colours = [trace.shade(normal, rays_d, albedo, AMBIENT) for normal in layers.normal]
+        field = SurfaceField(self.distance, self.gradient, lambda u, n, d: shade(n, d, albedo, AMBIENT))
+        layers, colours, _ = trace.traced(field, self.occupancy(), self.dataset.bounds, camera)
         picture = trace.composite(layers, colours, "colour", self.dataset.background)
         return picture.reshape(camera.h, camera.w, 4)
 

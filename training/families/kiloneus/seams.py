@@ -13,7 +13,7 @@ from training.families.kiloneus.bank import Bank, inverse
 from training.families.kiloneus.cells import shared_faces
 
 POOL = 1 << 20  # points on faces that are looked at: too few are learnt by heart
-NEAR = 0.05  # cells: how near to the surface counts
+NEAR = 0.05  # cells: how near to the surface counts; the teacher's is taught at twice that, lest it move
 NORMAL_WEIGHT = 0.1  # of the squared difference of gradients, beside 1 for that of distances in half cells
 
 
@@ -31,8 +31,10 @@ class Seams:
 
     @staticmethod
     @torch.no_grad()
-    def find(bank: Bank, distance: Callable[[Tensor], Tensor], generator: torch.Generator) -> Seams:
-        """Random points of all shared faces, kept where ``distance`` of u (n, 3) in [0, 1] is near zero."""
+    def find(
+        bank: Bank, distance: Callable[[Tensor], Tensor], near: float, generator: torch.Generator
+    ) -> Seams:
+        """Random points of shared faces where ``distance`` of u (n, 3) in [0, 1] is below ``near`` cells."""
         faces = torch.from_numpy(shared_faces(bank.cells))
         if not len(faces):
             return Seams(torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0, 2, 3))
@@ -41,8 +43,8 @@ class Seams:
         rows, axis = torch.arange(POOL), face[:, 2]
         local[rows, 0, axis], local[rows, 1, axis] = 1.0, -1.0
         u = (bank.corners[face[:, 0]] + 0.5 * (local[:, 0] + 1)) / bank.shape
-        near = distance(u).abs() < NEAR * 2 * bank.scale
-        return Seams(face[near, :2], local[near])
+        kept = distance(u).abs() < near * 2 * bank.scale
+        return Seams(face[kept, :2], local[kept])
 
     def evaluate(self, bank: Bank, part: slice | Tensor) -> tuple[Tensor, Tensor]:
         """f (m, 2) and world gradients (m, 2, 3) of both networks at some of the points."""

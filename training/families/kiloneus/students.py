@@ -19,7 +19,6 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from render import sphere_tracing
 from render.asset import BakedAsset
 from render.camera import Camera
 from render.drivers import trace
@@ -32,11 +31,12 @@ from training.families.kiloneus.bank import Bank
 from training.families.kiloneus.cells import blocks, cell_counts, cells_near, middles
 from training.families.kiloneus.distil import Lessons, ask, lesson_loss
 from training.families.kiloneus.neus import Sharpness
-from training.families.kiloneus.seams import Seams
-from training.families.kiloneus.surface import SurfaceHits, bank_field, trace_bank
-from training.families.kiloneus.teacher import TeacherConfig, TeacherTraining
+from training.families.kiloneus.seams import NEAR, Seams
+from training.families.kiloneus.surface import SurfaceHits, bank_field
+from training.families.kiloneus.teacher import SHARPNESS_RATE, TeacherConfig, TeacherTraining
 from training.families.kiloneus.volume import VolumeTraining, Weights
 from training.kernels import Kernels
+from training.optimise import adam, descend
 
 FINAL_RATE = 0.1  # learning rates fall exponentially to this part of their start in every stage
 ANCHOR_UNTIL = 0.2  # of the stage ``volume``: until then the teacher's distances hold the students
@@ -73,6 +73,7 @@ class Students:
         self.lessons: Lessons | None = None
         self.seams: Seams | None = None
         self.hits: SurfaceHits | None = None
+        self.found: NDArray[np.bool_] | None = None  # what ``occupancy`` found
         begin = self.teacher.starts
         left = 1.0 - sum(stage.share for stage in begin)
         self.stages: tuple[Stage, ...] = (
@@ -106,11 +107,8 @@ class Students:
             *(config.steps, config.samples_per_step, self.teacher.backdrop),
         )
         self.sharpness = Sharpness(self.teacher.field.sharpness().item()).to(self.device)
-        groups = [
-            {"params": list(self.bank.parameters()), "rate": 1.0},
-            {"params": list(self.sharpness.parameters()), "rate": 0.1},
-        ]
-        self.optimiser = torch.optim.Adam(groups, lr=1e-3, betas=(0.9, 0.99), eps=1e-15, fused=True)
+        sharpness = list(self.sharpness.parameters())
+        self.optimiser = adam({1.0: list(self.bank.parameters()), SHARPNESS_RATE: sharpness})
         return self.bank
 
     def find_near(self) -> NDArray[np.bool_]:
@@ -130,22 +128,16 @@ class Students:
             )
         return near
 
-    def optimise(self, loss: Tensor, rate: float, progress: float) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["rate"] * FINAL_RATE**progress
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-
     def distil(self, progress: float) -> dict[str, float]:
         bank = self.bank or self.build(self.find_near())
+        self.found = None
         if self.lessons is None:
             self.lessons = ask(self.teacher.field, bank, self.config.lessons, seeded(self.seed + 1))
-            self.seams = Seams.find(bank, self.teacher.field.distance, seeded(self.seed + 2))
         take = min(self.config.lessons_per_step, self.config.lessons)
         first = int(torch.randint(self.config.lessons - take + 1, (), generator=self.generator))
         loss, wrong = lesson_loss(bank, self.lessons, slice(first, first + take))
-        self.optimise(loss + self.seam_loss(bank, 0.0), self.config.student_rate, progress)
+        loss = loss + self.seam_loss(bank, 0.0)
+        descend(self.optimiser, loss, self.config.student_rate * FINAL_RATE**progress)
         return {"psnr": -10 * math.log10(max(wrong.item(), 1e-12)), "loss": loss.item()}
 
     def seam_loss(self, bank: Bank, progress: float) -> Tensor:
@@ -153,15 +145,14 @@ class Students:
 
         The weight grows: held together too hard too early, students agree before they know anything.
         """
-        assert self.seams is not None
+        if self.seams is None:
+            self.seams = Seams.find(bank, self.teacher.field.distance, 2 * NEAR, seeded(self.seed + 2))
         weight = self.config.seam * SEAM_GROWTH**progress
         return weight * self.seams.loss(bank, SEAM_POINTS, self.generator)
 
     def learn_volume(self, progress: float) -> dict[str, float]:
         bank, config = self.trained, self.config
-        self.lessons = None
-        if self.seams is None or progress == 0:
-            self.seams = Seams.find(bank, bank.distance, seeded(self.seed + 3))
+        self.lessons = self.found = None
         s = self.sharpness()
         weights = Weights(config.eikonal, 0.0, config.mask)
         loss, shown = self.volume.loss(bank, bank.distance, s, 1.0, weights, self.generator)
@@ -169,7 +160,7 @@ class Students:
         hold = config.anchor * (1 - progress / ANCHOR_UNTIL)
         if hold > 0:
             loss = loss + hold * self.anchor(bank)
-        self.optimise(loss, config.finetune_rate, progress)
+        descend(self.optimiser, loss, config.finetune_rate * FINAL_RATE**progress)
         self.volume.look_again(bank.distance, s.detach(), self.generator)
         return shown
 
@@ -188,9 +179,10 @@ class Students:
         if self.hits is None:
             for parameter in bank.geometry.parameters():
                 parameter.requires_grad_(False)
-            self.hits = SurfaceHits.find(bank, self.occupancy(), self.volume.pixels, seeded(self.seed + 4))
+            cells, pixels = (self.occupancy(), self.inside()), self.volume.pixels
+            self.hits = SurfaceHits.find(bank, *cells, pixels, seeded(self.seed + 3))
         loss = self.hits.loss(bank, self.volume.background, self.config.samples_per_step, self.generator)
-        self.optimise(loss, self.config.finetune_rate, progress)
+        descend(self.optimiser, loss, self.config.finetune_rate * FINAL_RATE**progress)
         return {"psnr": -10 * math.log10(max(loss.item(), 1e-12))}
 
     @property
@@ -205,14 +197,20 @@ class Students:
         return ~cells & (self.teacher.distance(middles(cells.shape)) < 0).reshape(cells.shape)
 
     def occupancy(self) -> NDArray[np.bool_]:
-        """(fine * x, ..) cells that the students' surface may pass through, of those where it was seen."""
+        """(fine * x, ..) cells that the students' surface may pass through, of those where it was seen.
+
+        Looked for once, until the geometry learns again.
+        """
+        if self.found is not None:
+            return self.found
         bank, fine = self.trained, self.config.fine
         shape = tuple(fine * n for n in bank.cells.shape)
 
         def distance(u: NDArray[np.float32]) -> NDArray[np.float32]:
             return bank.distance(torch.from_numpy(u).to(self.device)).cpu().numpy()
 
-        return cells_near(distance, self.volume.occupancy.cells, bank.size.cpu().numpy(), shape)
+        self.found = cells_near(distance, self.volume.occupancy.cells, bank.size.cpu().numpy(), shape)
+        return self.found
 
     # Model ----------------------------------------------------------------------------------------------
 
@@ -244,20 +242,15 @@ class Students:
         self.generator.set_state(state["generator"])
 
     def draw(self, camera: Camera) -> NDArray[np.float32]:
-        rays_o, rays_d = (part.reshape(-1, 3) for part in camera.rays())
-        cones = sphere_tracing.pixel_cones(camera, rays_d)
-        layers, u = trace_bank(self.trained, self.occupancy(), rays_o, rays_d, cones)
-        field, colours = bank_field(self.trained), []
-        for place, normal, weight in zip(u, layers.normal, layers.weight, strict=True):
-            rgb, met = np.zeros_like(rays_d), weight > 0
-            rgb[met] = field.colour(place[met], normal[met], rays_d[met])
-            colours.append(rgb)
+        bank = self.trained
+        where = self.occupancy(), self.dataset.bounds, camera, bank.cells, self.inside()
+        layers, colours, _ = trace.traced(bank_field(bank), *where)
         picture = trace.composite(layers, colours, "colour", self.dataset.background)
         return picture.reshape(camera.h, camera.w, 4)
 
     def metrics(self) -> dict[str, float]:
         bank = self.trained
-        seams = Seams.find(bank, bank.distance, seeded(self.seed + 5))
+        seams = Seams.find(bank, bank.distance, NEAR, seeded(self.seed + 4))
         return {"networks": float(bank.count), **seams.metrics(bank)}
 
     def bake(self) -> BakedAsset:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from render import sphere_tracing
 from render.fields import SurfaceField
-from render.sphere_tracing import Layers
+from render.sphere_tracing import Cells, Layers
 from training.families.kiloneus.bank import POINTS_AT_ONCE, Bank
 from training.rays import PixelRays
 
@@ -47,13 +47,18 @@ def bank_field(bank: Bank) -> SurfaceField:
 
 
 def trace_bank(
-    bank: Bank, occupancy: NDArray[np.bool_], rays_o: Floats, rays_d: Floats, cones: Floats
+    bank: Bank, occupancy: Cells, inside: Cells, rays_o: Floats, rays_d: Floats, cones: Floats
 ) -> tuple[Layers, Floats]:
-    """What rays (n, 3) meet, by the shader's steps, and where it is: u (LAYERS, n, 3) in [0, 1]."""
+    """What rays (n, 3) meet, by the shader's steps, and where it is: u (LAYERS, n, 3) in [0, 1].
+
+    Args:
+        occupancy, inside: the volumes of the asset.
+    """
     field = bank_field(bank)
     low, size = bank.low.cpu().numpy(), bank.size.cpu().numpy()
     layers = sphere_tracing.trace_rays(
-        *(field.distance, field.gradient, occupancy, low, size, rays_o, rays_d, cones), cells=bank.cells
+        *(field.distance, field.gradient, occupancy, low, size),
+        *(rays_o, rays_d, cones, bank.cells, inside),
     )
     u = (rays_o - low) / size + layers.t[..., None] * (rays_d / size)
     return layers, np.clip(u, 0, 1).astype(np.float32)
@@ -78,7 +83,7 @@ class SurfaceHits:
 
     @staticmethod
     def find(
-        bank: Bank, occupancy: NDArray[np.bool_], pixels: PixelRays, generator: torch.Generator
+        bank: Bank, occupancy: Cells, inside: Cells, pixels: PixelRays, generator: torch.Generator
     ) -> SurfaceHits:
         """Trace pixels of the training views, drawn with replacement."""
         found: list[tuple[Tensor, ...]] = []
@@ -86,7 +91,7 @@ class SurfaceHits:
             rays_o, rays_d, colour, alpha = pixels.rays(index)
             cones = pixels.cones(index, rays_d)
             rays = (part.cpu().numpy() for part in (rays_o, rays_d, cones))
-            layers, u = trace_bank(bank, occupancy, *rays)
+            layers, u = trace_bank(bank, occupancy, inside, *rays)
             met = [torch.from_numpy(part).to(rays_d) for part in (u, layers.normal, layers.weight)]
             found.append((met[0], met[1], rays_d, met[2], colour, alpha))
         columns = list(zip(*found, strict=True))

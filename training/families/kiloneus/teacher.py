@@ -36,6 +36,7 @@ from training.families.kiloneus.neus import Sharpness, gradient_of_taps, taps
 from training.families.kiloneus.volume import VolumeTraining, Weights
 from training.kernels import Kernels
 from training.modules import Grid, Network, stage_0
+from training.optimise import adam, descend
 
 POINTS_AT_ONCE = 1 << 17
 DECODER_RATE, SHARPNESS_RATE = 0.2, 0.1  # of the grid's learning rate
@@ -91,10 +92,8 @@ class TeacherField(nn.Module):
     ) -> None:
         super().__init__()
         self.kernels = kernels
-        growth = (config.finest_resolution / config.base_resolution) ** (1 / max(config.levels - 1, 1))
-        spec = GridSpec(
-            3, config.levels, config.features, config.base_resolution, growth, config.log2_table_size
-        )
+        resolutions = config.base_resolution, config.finest_resolution
+        spec = GridSpec.between(*resolutions, 3, config.levels, config.features, config.log2_table_size)
         self.grid = Grid(spec, kernels, generator)
         features = Slot("features", spec.output_width)
         hidden = Linear(config.neurons, activation="relu")
@@ -219,12 +218,13 @@ class TeacherTraining:
         self.volume = VolumeTraining(dataset, kernels, device, allowed, steps, samples, self.backdrop)
         decoders = [*self.field.decoder.parameters(), *self.field.colour.parameters()]
         decoders += [] if self.backdrop is None else list(self.backdrop.parameters())
-        groups = [
-            {"params": [self.field.grid.table], "rate": 1.0},
-            {"params": decoders, "rate": DECODER_RATE},
-            {"params": list(self.field.sharpness.parameters()), "rate": SHARPNESS_RATE},
-        ]
-        self.optimiser = torch.optim.Adam(groups, lr=1e-3, betas=(0.9, 0.99), eps=1e-15, fused=True)
+        self.optimiser = adam(
+            {
+                1.0: [self.field.grid.table],
+                DECODER_RATE: decoders,
+                SHARPNESS_RATE: list(self.field.sharpness.parameters()),
+            }
+        )
 
     @property
     def starts(self) -> tuple[Stage, ...]:
@@ -243,15 +243,8 @@ class TeacherTraining:
         index = torch.randint(len(u), (START_POINTS,), generator=self.generator)
         self.field.open(COARSE_LEVELS)
         error = self.field.distance(u[index]) - truth[index]
-        self.optimise(error.abs().mean(), 0.0)
+        descend(self.optimiser, error.abs().mean(), self.config.learning_rate)
         return {"psnr": -10 * math.log10(max(error.detach().square().mean().item(), 1e-12))}
-
-    def optimise(self, loss: Tensor, progress: float) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * group["rate"] * FINAL_RATE**progress
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
 
     def step(self, progress: float) -> dict[str, float]:
         config, field = self.config, self.field
@@ -263,7 +256,7 @@ class TeacherTraining:
         field.sharpness.floor.fill_(config.sharpness * rise)
         s = field.sharpness()
         loss, shown = self.volume.loss(field, field.distance, s, anneal, weights, self.generator)
-        self.optimise(loss, progress)
+        descend(self.optimiser, loss, config.learning_rate * FINAL_RATE**progress)
         self.volume.look_again(field.distance, s.detach(), self.generator)
         return shown
 
