@@ -38,6 +38,8 @@ void main() {
     vec2 place = vec2(gl_FragCoord.x, size.y - gl_FragCoord.y);
 #if EXACT
     vec4 value = texelFetch(picture, ivec2(place), 0);
+#elif MODE == 4  // there is nothing between two numbers
+    vec4 value = texelFetch(picture, ivec2(place * vec2(textureSize(picture, 0)) / size), 0);
 #else
     vec4 value = texture(picture, place / size);
 #endif
@@ -49,6 +51,8 @@ void main() {
     value.rgb = value.a * (0.5 + 0.5 * value.rgb);
 #elif MODE == 3
     value.rgb = vec3(value.r / (value.r + 16.0));
+#elif MODE == 4  // far apart for numbers that are near each other
+    value.rgb = value.r < 0.0 ? vec3(0.0) : 0.2 + 0.8 * fract(value.r * vec3(0.75488, 0.56984, 0.43016));
 #endif
 #if EXPOSED
     value.rgb = srgb_from_linear(gain * linear_from_srgb(value.rgb));
