@@ -23,6 +23,7 @@ from training.families import Model, Stage
 CHECKPOINT_EVERY, LOG_EVERY = 60.0, 1.0  # seconds
 # A budget of seconds becomes a number of steps once this part of it has passed, and again at the later marks,
 # since steps get cheaper as empty space is found and dearer when the machine is busy.
+FEWEST_STEPS = 5  # that a rate is taken from
 CALIBRATE_AT = (0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
@@ -143,7 +144,11 @@ class Run:
     def _calibrate(self, budget: float) -> None:
         """Turn what is left of the stage's seconds into steps, at the marks and where it is overdrawn."""
         at = self.position
+        if at.step == 1:  # it prepares what the others use, and tells nothing of their rate
+            at.marked_step, at.marked_seconds = at.step, at.stage_seconds
         passed = sum(at.stage_seconds >= mark * budget for mark in CALIBRATE_AT)
+        if at.step - at.marked_step < FEWEST_STEPS:
+            passed = at.calibrations
         if passed > at.calibrations:
             # The rate since the last mark is the best guess of the rate to come.
             rate = (at.step - at.marked_step) / max(at.stage_seconds - at.marked_seconds, 1e-9)
