@@ -40,7 +40,7 @@ from training.optimise import adam, descend
 
 FINAL_RATE = 0.1  # learning rates fall exponentially to this part of their start in every stage
 ANCHOR_UNTIL = 0.2  # of the stage ``volume``: until then the teacher's distances hold the students
-SEAM_GROWTH = 40.0  # of the weight of agreement in the stage ``volume``
+SEAM_GROWTH = 100.0  # of the weight of agreement in the stage ``volume``
 ANCHOR_POINTS, SEAM_POINTS = 1 << 13, 1 << 13
 
 

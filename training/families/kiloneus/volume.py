@@ -22,6 +22,7 @@ from training.occupancy import Occupancy
 from training.rays import PixelRays, camera_rays
 
 STOP = 1e-3  # transmittance at which a ray ends
+CLEAR = 0.05  # weight of distances below zero that light passes, in units of 1 / s
 OCCUPANCY_EVERY = 50  # steps
 EVALUATION_RAYS = 1 << 13
 SEEN_THICKNESS, FAINT = 6.0, 1e-4  # samples behind this much, and thinner than that, change no pixel
@@ -93,7 +94,7 @@ class VolumeTraining:
         jitter = torch.rand(len(rays_o), generator=generator).to(self.device)
         marched = self.march(rays_o, rays_d, jitter)
         samples = visible(marched, distance(marched.x), s, self.step_size)
-        rgb, left, gradient, bend, compositing = self.render(field, samples, rays_d, s, anneal)
+        rgb, left, f, gradient, bend, compositing = self.render(field, samples, rays_d, s, anneal)
         if self.backdrop is None:  # random, lest fog of the background's colour be learnt
             background = torch.rand(len(rays_o), 3, generator=generator).to(self.device)
         else:
@@ -103,6 +104,7 @@ class VolumeTraining:
         loss = difference.abs().sum(-1).mean() + weights.eikonal * eikonal
         if weights.bend > 0 and bend.numel():
             loss = loss + weights.bend * bend.square().mean()
+        loss = loss + CLEAR * s.item() * passed_inside(f, compositing, samples)
         if self.backdrop is None and weights.mask > 0:
             covered = (1 - left).clamp(1e-3, 1 - 1e-3)
             loss = loss + weights.mask * functional.binary_cross_entropy(covered, alpha[:, 0])
@@ -119,13 +121,13 @@ class VolumeTraining:
 
     def render(
         self, field: Field, samples: Samples, rays_d: Tensor, s: Tensor, anneal: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Premultiplied colour (rays, 3), transmittance (rays,); of samples: gradients, bends, weights."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Premultiplied colour (rays, 3), transmittance (rays,); of samples: f, gradients, bends, weights."""
         d = rays_d[samples.ray_ids]
         f, gradient, rgb, bend = field(samples.x, d)
         optical = optical_thickness(f, (gradient * d).sum(-1), self.step_size, s, anneal)
         colour, left, weights = self.kernels.composite(optical, rgb, samples.offsets, STOP)
-        return colour, left, gradient, bend, weights
+        return colour, left, f, gradient, bend, weights
 
     def look_again(self, distance: Callable[[Tensor], Tensor], s: Tensor, generator: torch.Generator) -> None:
         """Every ``OCCUPANCY_EVERY`` steps: keep the cells that are dense, by ``distance`` (n, 3) -> (n,), and
@@ -151,6 +153,16 @@ class VolumeTraining:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self.occupancy.load_state_dict(without_prefix("occupancy.", state))
         self.rays_per_step, self.steps_done = (int(value) for value in state["counters"])
+
+
+def passed_inside(f: Tensor, weights: Tensor, samples: Samples) -> Tensor:
+    """How far below zero f (n,) is where light goes on, summed along rays, mean of rays; world units.
+
+    NeuS shows nothing of a surface that a ray only leaves, a tracer does: there must be none (our choice).
+    """
+    after = functional.pad(weights.detach().double().cumsum(0), (1, 0))
+    left = 1 - (after[1:] - after[samples.offsets[:-1]][samples.ray_ids])
+    return (left.float() * functional.relu(-f)).sum() / max(len(samples.offsets) - 1, 1)
 
 
 @torch.no_grad()
