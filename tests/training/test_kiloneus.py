@@ -224,7 +224,7 @@ def test_seams_of_one_plane_are_none() -> None:
         bank.geometry.weights["2_bias"][::2] += 0.02
     pushed = Seams.find(bank, bank.distance, NEAR, torch.Generator().manual_seed(0)).metrics(bank)
     assert pushed["seam_step_percent_p95"] == pytest.approx(1.0, abs=0.1)
-    assert float(seams.loss(bank, 256, torch.Generator().manual_seed(0))) > 1e-5
+    assert seams.loss(bank, 256, torch.Generator().manual_seed(0)).item() > 1e-5
 
 
 def test_bank_bakes_to_what_it_is(model: students.Students) -> None:
