@@ -39,6 +39,8 @@ from training.kernels import Kernels
 from training.optimise import adam, descend
 
 FINAL_RATE = 0.1  # learning rates fall exponentially to this part of their start in every stage
+# Weight of distances below zero that light passes. Not for the teacher: it would undo the hull in early fog.
+CLEAR = 0.05
 ANCHOR_UNTIL = 0.2  # of the stage ``volume``: until then the teacher's distances hold the students
 SEAM_GROWTH = 100.0  # of the weight of agreement in the stage ``volume``
 ANCHOR_POINTS, SEAM_POINTS = 1 << 13, 1 << 13
@@ -154,7 +156,7 @@ class Students:
         bank, config = self.trained, self.config
         self.lessons = self.found = None
         s = self.sharpness()
-        weights = Weights(config.eikonal, 0.0, config.mask)
+        weights = Weights(config.eikonal, 0.0, config.mask, CLEAR)
         loss, shown = self.volume.loss(bank, bank.distance, s, 1.0, weights, self.generator)
         loss = loss + self.seam_loss(bank, progress)
         hold = config.anchor * (1 - progress / ANCHOR_UNTIL)

@@ -251,7 +251,7 @@ class TeacherTraining:
         opening = min(progress / config.open_until, 1) if config.open_until else 1.0
         field.open(COARSE_LEVELS + opening * max(config.levels - COARSE_LEVELS, 0))
         anneal = min(progress / config.anneal_until, 1) if config.anneal_until else 1.0
-        weights = Weights(config.eikonal, config.bend, config.mask)
+        weights = Weights(config.eikonal, config.bend, config.mask, 0.0)
         rise = (config.final_sharpness / config.sharpness) ** min(progress / config.sharp_until, 1)
         field.sharpness.floor.fill_(config.sharpness * rise)
         s = field.sharpness()
@@ -263,7 +263,7 @@ class TeacherTraining:
     def compile(self) -> None:
         field, s = self.field, self.field.sharpness()
         before = self.volume.state()
-        weights = Weights(self.config.eikonal, self.config.bend, self.config.mask)
+        weights = Weights(self.config.eikonal, self.config.bend, self.config.mask, 0.0)
         loss, _ = self.volume.loss(field, field.distance, s, 1.0, weights, seeded(0))
         loss.backward()
         self.optimiser.zero_grad()

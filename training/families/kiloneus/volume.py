@@ -22,7 +22,6 @@ from training.occupancy import Occupancy
 from training.rays import PixelRays, camera_rays
 
 STOP = 1e-3  # transmittance at which a ray ends
-CLEAR = 0.05  # weight of distances below zero that light passes, in units of 1 / s
 OCCUPANCY_EVERY = 50  # steps
 EVALUATION_RAYS = 1 << 13
 SEEN_THICKNESS, FAINT = 6.0, 1e-4  # samples behind this much, and thinner than that, change no pixel
@@ -40,12 +39,14 @@ class Weights:
     Attributes:
         eikonal: of (|grad f| - 1)^2 (NeuS, eq. 7).
         bend: of its square, the roughness of the surface (after Li et al. 2023, eq. 10).
+        clear: of ``passed_inside``, in units of 1 / s.
         mask: of the cross entropy of coverage, where pictures have alpha.
     """
 
     eikonal: float
     bend: float
     mask: float
+    clear: float
 
 
 class VolumeTraining:
@@ -104,7 +105,8 @@ class VolumeTraining:
         loss = difference.abs().sum(-1).mean() + weights.eikonal * eikonal
         if weights.bend > 0 and bend.numel():
             loss = loss + weights.bend * bend.square().mean()
-        loss = loss + CLEAR * s.item() * passed_inside(f, compositing, samples)
+        if weights.clear > 0:
+            loss = loss + weights.clear * s.item() * passed_inside(f, compositing, samples)
         if self.backdrop is None and weights.mask > 0:
             covered = (1 - left).clamp(1e-3, 1 - 1e-3)
             loss = loss + weights.mask * functional.binary_cross_entropy(covered, alpha[:, 0])
