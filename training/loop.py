@@ -23,8 +23,8 @@ from training.families import Model, Stage
 CHECKPOINT_EVERY, LOG_EVERY = 60.0, 1.0  # seconds
 # A budget of seconds becomes a number of steps once this part of it has passed, and again at the later marks,
 # since steps get cheaper as empty space is found and dearer when the machine is busy.
-FEWEST_STEPS = 5  # that a rate is taken from
 CALIBRATE_AT = (0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+FEWEST_STEPS = 5  # that a rate is taken from
 
 
 @dataclass

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import moderngl
 import numpy as np
 import pytest
 
-from render.context import create_context
 from viewer.screen import Screen
-
-
-@pytest.fixture(scope="module")
-def ctx() -> Iterator[moderngl.Context]:
-    with create_context() as ctx:
-        yield ctx
 
 
 def shown(ctx: moderngl.Context, values: np.ndarray, size: tuple[int, int], mode: str) -> np.ndarray:

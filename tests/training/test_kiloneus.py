@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import moderngl
 import numpy as np
 import pytest
 import torch
@@ -15,13 +18,12 @@ from torch.nn import functional
 
 from render.asset import asset_bytes, asset_from_bytes
 from render.camera import look_at
-from render.context import create_context
 from render.errors import InshaderError
 from render.fields import surface_field
 from render.metrics import parity_db, psnr
 from render.renderer import Renderer
 from render.sphere_tracing import network_cell, network_table
-from scenes import PosedImages, load_scene
+from scenes import PosedImages
 from scenes.dataset import composite
 from training.families import Model
 from training.families.kiloneus import students, teacher
@@ -32,7 +34,6 @@ from training.families.kiloneus.seams import NEAR, Seams
 from training.families.kiloneus.volume import visible
 from training.kernels import Samples
 from training.kernels import cpu as kernels
-from training.run import train
 
 SMALL = {
     "levels": 6,
@@ -279,10 +280,10 @@ def test_students_learn_the_ball(model: students.Students) -> None:
     assert metrics["seam_normal_deg_p95"] < 12, metrics  # minutes of training bring this down further
 
 
-def test_shader_draws_the_students(model: students.Students) -> None:
+def test_shader_draws_the_students(model: students.Students, ctx: moderngl.Context) -> None:
     """What the training side draws with its kernels is what the shader draws: 50 dB in float32."""
     camera = model.dataset.test.cameras[0].resized(64, 64)
-    with create_context() as ctx, Renderer(ctx, model.bake()) as renderer:
+    with Renderer(ctx, model.bake()) as renderer:
         images = renderer.draw(camera).images
     trained = model.draw(camera)
     parity = parity_db(images["colour"], trained[..., :3], images["coverage"], trained[..., 3:])
@@ -309,8 +310,11 @@ def test_a_whole_run(tmp_path: Path) -> None:
     """From a scene file to results.json: every stage has its steps, and the family's figures are there."""
     options = [f"kiloneus.{name}={value}" for name, value in STUDENTS.items()]
     data = ["data.max_size=32", "data.train_views=12", "data.test_views=2"]
-    scene = load_scene("quickstart", ["family=kiloneus", "train.steps=100", *data, *options])
-    results = train(scene, tmp_path, "cpu", False)
+    # A process of its own: a run makes and releases an OpenGL context, and this one's is shared.
+    command = "import sys; from training.cli import main; sys.exit(main())"
+    chosen = ["quickstart", "family=kiloneus", "train.steps=100", *data, *options, "--out", str(tmp_path)]
+    subprocess.run([sys.executable, "-c", command, *chosen], check=True, timeout=300)
+    results = json.loads((tmp_path / "results.json").read_text())
     assert 10 < results["psnr"]["stages"]["teacher"] < 50 and 10 < results["psnr"]["baked"] < 50
     assert {"networks", "seam_step_percent_p95", "seam_normal_deg_p95"} <= set(results["family_metrics"])
     stages = {json.loads(line)["stage"] for line in (tmp_path / "log.jsonl").read_text().splitlines()}
@@ -325,7 +329,7 @@ def teacher_model(ball: PosedImages) -> teacher.Teacher:
     return model
 
 
-def test_teacher_bakes_and_draws(teacher_model: teacher.Teacher) -> None:
+def test_teacher_bakes_and_draws(teacher_model: teacher.Teacher, ctx: moderngl.Context) -> None:
     """Its traced surface is the ball: a radius within 2 % and 26 dB; the shader draws the same, 50 dB."""
     dataset = teacher_model.dataset
     camera = dataset.test.cameras[0]
@@ -336,7 +340,7 @@ def test_teacher_bakes_and_draws(teacher_model: teacher.Teacher) -> None:
     trained = teacher_model.draw(camera)
     truth = composite(dataset.test.images[0], dataset.background)
     assert (psnr(np.clip(trained[..., :3], 0, 1), truth) or 99) > 26
-    with create_context() as ctx, Renderer(ctx, teacher_model.bake()) as renderer:
+    with Renderer(ctx, teacher_model.bake()) as renderer:
         images = renderer.draw(camera).images
     parity = parity_db(images["colour"], trained[..., :3], images["coverage"], trained[..., 3:])
     assert parity is None or parity > 50
