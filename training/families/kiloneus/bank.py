@@ -64,9 +64,7 @@ class Bank(nn.Module):
         self.register_buffer("shape", torch.tensor(cells.shape, dtype=torch.float32))
         self.register_buffer("low", torch.from_numpy(bounds[0].copy()))
         self.register_buffer("size", torch.from_numpy(bounds[1] - bounds[0]))
-        self.scale = 0.5 * float(
-            (self.size / self.shape).mean()
-        )  # world units of an output of 1: half a cell
+        self.scale = 0.5 * float((self.size / self.shape).mean())  # of an output of 1: half a cell
         position, normal = Slot("position", 3), Slot("normal", 3)
         direction = Slot("direction", 3, "spherical_harmonics", harmonics)
         wave = Linear(width, activation="sine", scale=GEOMETRY_FREQUENCY)
@@ -85,9 +83,9 @@ class Bank(nn.Module):
         _, ny, nz = self.cells.shape
         return self.slots[(i * ny + j) * nz + k], 2 * (u * self.shape - cell) - 1
 
-    def points(self, local: Tensor) -> Tensor:
-        """u (count, n, 3) of places (count, n, 3) in the cells."""
-        return (self.corners[:, None] + 0.5 * (local + 1)) / self.shape
+    def points(self, corners: Tensor, local: Tensor) -> Tensor:
+        """u (..., 3) of places (..., 3) in the cells at ``corners`` (..., 3): the inverse of ``locate``."""
+        return (corners + 0.5 * (local + 1)) / self.shape
 
     def distances(self, local: Tensor, offsets: Tensor) -> Tensor:
         """f (n,), world units, at places (n, 3) sorted by network."""

@@ -42,7 +42,7 @@ class Seams:
         local = (2 * torch.rand(POOL, 3, generator=generator) - 1)[:, None].repeat(1, 2, 1)
         rows, axis = torch.arange(POOL), face[:, 2]
         local[rows, 0, axis], local[rows, 1, axis] = 1.0, -1.0
-        u = (bank.corners[face[:, 0]] + 0.5 * (local[:, 0] + 1)) / bank.shape
+        u = bank.points(bank.corners[face[:, 0]], local[:, 0])
         kept = distance(u).abs() < near * 2 * bank.scale
         return Seams(face[kept, :2], local[kept])
 

@@ -171,7 +171,7 @@ class Students:
         which = torch.randint(bank.count, (ANCHOR_POINTS,), generator=self.generator).sort().values
         local = 2 * torch.rand(ANCHOR_POINTS, 3, generator=self.generator) - 1
         _, offsets = self.kernels.by_network(which, bank.count)
-        u = (bank.corners[which] + 0.5 * (local.to(self.device) + 1)) / bank.shape
+        u = bank.points(bank.corners[which], local.to(self.device))
         with torch.no_grad():
             truth = self.teacher.field.distance(u)
         return (bank.distances(local, offsets) - truth).abs().mean() / bank.scale
@@ -181,9 +181,9 @@ class Students:
         if self.hits is None:
             for parameter in bank.geometry.parameters():
                 parameter.requires_grad_(False)
-            cells, pixels = (self.occupancy(), self.inside()), self.volume.pixels
-            self.hits = SurfaceHits.find(bank, *cells, pixels, seeded(self.seed + 3))
-        loss = self.hits.loss(bank, self.volume.background, self.config.samples_per_step, self.generator)
+            cells = self.occupancy(), self.inside()
+            self.hits = SurfaceHits.find(bank, *cells, self.volume, seeded(self.seed + 3))
+        loss = self.hits.loss(bank, self.config.samples_per_step, self.generator)
         descend(self.optimiser, loss, self.config.finetune_rate * FINAL_RATE**progress)
         return {"psnr": -10 * math.log10(max(loss.item(), 1e-12))}
 
@@ -257,13 +257,12 @@ class Students:
 
     def bake(self) -> BakedAsset:
         bank = self.trained
-        occupancy = self.occupancy()
         return BakedAsset(
             family="kiloneus",
             driver="trace_cells",
             networks=bank.baked(self.config.precision),
             grids={},
-            volumes={"cells": bank.cells, "occupancy": occupancy, "inside": self.inside()},
+            volumes={"cells": bank.cells, "occupancy": self.occupancy(), "inside": self.inside()},
             constants={"distance_scale": bank.scale},
             **facts_for_asset(self.dataset),
         )

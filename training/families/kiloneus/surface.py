@@ -13,7 +13,7 @@ from render import sphere_tracing
 from render.fields import SurfaceField
 from render.sphere_tracing import Cells, Layers
 from training.families.kiloneus.bank import POINTS_AT_ONCE, Bank
-from training.rays import PixelRays
+from training.families.kiloneus.volume import VolumeTraining
 
 MOST_RAYS = 1 << 20  # that are traced: in the time there is, more would hardly be seen twice
 TRACED_AT_ONCE = 1 << 17
@@ -72,6 +72,7 @@ class SurfaceHits:
         u, normal, d: place in [0, 1], unit normal, unit direction.
         weight: (LAYERS, rays) part of the pixel.
         colour, alpha: (rays, 3) and (rays, 1) of the pixel.
+        behind: (rays, 3) what stands behind the surface: the background, or the backdrop of the volume.
     """
 
     u: Tensor
@@ -80,34 +81,40 @@ class SurfaceHits:
     weight: Tensor
     colour: Tensor
     alpha: Tensor
+    behind: Tensor
 
     @staticmethod
+    @torch.no_grad()
     def find(
-        bank: Bank, occupancy: Cells, inside: Cells, pixels: PixelRays, generator: torch.Generator
+        bank: Bank, occupancy: Cells, inside: Cells, volume: VolumeTraining, generator: torch.Generator
     ) -> SurfaceHits:
         """Trace pixels of the training views, drawn with replacement."""
         found: list[tuple[Tensor, ...]] = []
+        pixels = volume.pixels
         for index in pixels.pick(min(MOST_RAYS, pixels.count), generator).split(TRACED_AT_ONCE):
             rays_o, rays_d, colour, alpha = pixels.rays(index)
             cones = pixels.cones(index, rays_d)
             rays = (part.cpu().numpy() for part in (rays_o, rays_d, cones))
             layers, u = trace_bank(bank, occupancy, inside, *rays)
             met = [torch.from_numpy(part).to(rays_d) for part in (u, layers.normal, layers.weight)]
-            found.append((met[0], met[1], rays_d, met[2], colour, alpha))
+            behind = volume.background.expand(len(rays_d), 3)
+            if volume.backdrop is not None:
+                behind = volume.backdrop(rays_o, rays_d)
+            found.append((met[0], met[1], rays_d, met[2], colour, alpha, behind))
         columns = list(zip(*found, strict=True))
         return SurfaceHits(
             *(torch.cat(columns[0], 1), torch.cat(columns[1], 1), torch.cat(columns[2])),
-            *(torch.cat(columns[3], 1), torch.cat(columns[4]), torch.cat(columns[5])),
+            *(torch.cat(columns[3], 1), *(torch.cat(column) for column in columns[4:])),
         )
 
-    def loss(self, bank: Bank, background: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    def loss(self, bank: Bank, count: int, generator: torch.Generator) -> Tensor:
         """Mean squared error of ``count`` random pixels."""
         ray = torch.randint(len(self.d), (count,), generator=generator).to(self.d.device)
         weight = self.weight[:, ray]  # (LAYERS, count)
         layer, which = torch.nonzero(weight, as_tuple=True)
         at = ray[which]
         rgb = bank.colour_at(self.u[layer, at], self.normal[layer, at], self.d[at])
-        alpha = self.alpha[ray]
-        picture = (1 - weight.sum(0))[:, None] * background
+        alpha, behind = self.alpha[ray], self.behind[ray]
+        picture = (1 - weight.sum(0))[:, None] * behind
         picture = picture.index_add(0, which, weight[layer, which, None] * rgb)
-        return (picture - self.colour[ray] * alpha - (1 - alpha) * background).square().mean()
+        return (picture - self.colour[ray] * alpha - (1 - alpha) * behind).square().mean()
