@@ -9,7 +9,7 @@ a grid, ``teacher.py``), ``distil`` (each student learns its cell from the teach
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -43,6 +43,7 @@ FINAL_RATE = 0.1  # learning rates fall exponentially to this part of their star
 CLEAR = 0.05
 ANCHOR_UNTIL = 0.2  # of the stage ``volume``: until then the teacher's distances hold the students
 SEAM_GROWTH = 100.0  # of the weight of agreement in the stage ``volume``
+SEAMS_EVERY = 64  # steps of that stage after which points are found where the surface has moved to
 ANCHOR_POINTS, SEAM_POINTS = 1 << 13, 1 << 13
 
 
@@ -71,9 +72,9 @@ class Students:
         self.seed, self.generator = seed, seeded(seed)
         self.teacher = TeacherTraining(config, dataset, kernels, device, seed)
         self.bank: Bank | None = None
+        self.seams: Seams | None = None
         # Made at the start of the stage that wants them, and again where a run is resumed.
         self.lessons: Lessons | None = None
-        self.seams: Seams | None = None
         self.hits: SurfaceHits | None = None
         self.found: NDArray[np.bool_] | None = None  # what ``occupancy`` found
         begin = self.teacher.starts
@@ -133,6 +134,8 @@ class Students:
     def distil(self, progress: float) -> dict[str, float]:
         bank = self.bank or self.build(self.find_near())
         self.found = None
+        if self.seams is None:
+            self.find_seams(bank, self.teacher.field.distance)
         if self.lessons is None:
             self.lessons = ask(self.teacher.field, bank, self.config.lessons, seeded(self.seed + 1))
         take = min(self.config.lessons_per_step, self.config.lessons)
@@ -142,19 +145,24 @@ class Students:
         descend(self.optimiser, loss, self.config.student_rate * FINAL_RATE**progress)
         return {"psnr": -10 * math.log10(max(wrong.item(), 1e-12)), "loss": loss.item()}
 
+    def find_seams(self, bank: Bank, distance: Callable[[Tensor], Tensor]) -> None:
+        """Where students have to agree: on faces near the surface, and a little around, lest it move."""
+        self.seams = Seams.find(bank, distance, 2 * NEAR, self.generator)
+
     def seam_loss(self, bank: Bank, progress: float) -> Tensor:
         """How far neighbours disagree at random points of the faces they share, weighted.
 
         The weight grows: held together too hard too early, students agree before they know anything.
         """
-        if self.seams is None:
-            self.seams = Seams.find(bank, self.teacher.field.distance, 2 * NEAR, seeded(self.seed + 2))
+        assert self.seams is not None  # every stage that has it finds them
         weight = self.config.seam * SEAM_GROWTH**progress
         return weight * self.seams.loss(bank, SEAM_POINTS, self.generator)
 
     def learn_volume(self, progress: float) -> dict[str, float]:
         bank, config = self.trained, self.config
         self.lessons = self.found = None
+        if self.volume.steps_done % SEAMS_EVERY == 0:
+            self.find_seams(bank, bank.distance)
         s = self.sharpness()
         weights = Weights(config.eikonal, 0.0, config.mask, CLEAR)
         loss, shown = self.volume.loss(bank, bank.distance, s, 1.0, weights, self.generator)
@@ -223,7 +231,7 @@ class Students:
 
     def state(self) -> dict[str, Tensor]:
         found = {**prefixed("teacher.", self.teacher.state()), "generator": self.generator.get_state()}
-        if self.bank is None:
+        if self.bank is None or self.seams is None:
             return found
         return {
             **found,
@@ -231,6 +239,8 @@ class Students:
             **prefixed("bank.", self.bank.state_dict()),
             **prefixed("sharpness.", self.sharpness.state_dict()),
             **prefixed("volume.", self.volume.state()),
+            "seams.pairs": self.seams.pairs,
+            "seams.local": self.seams.local,
             **prefixed("optimiser.", optimiser_state(self.optimiser)),
         }
 
@@ -240,6 +250,7 @@ class Students:
             self.build(state["near"].numpy().astype(bool)).load_state_dict(without_prefix("bank.", state))
             self.sharpness.load_state_dict(without_prefix("sharpness.", state))
             self.volume.load_state(without_prefix("volume.", state))
+            self.seams = Seams(state["seams.pairs"], state["seams.local"])
             load_optimiser(self.optimiser, without_prefix("optimiser.", state))
         self.generator.set_state(state["generator"])
 
