@@ -31,7 +31,7 @@ from render.camera import Camera
 from render.errors import InshaderError
 from scenes.blender import background_of
 from scenes.dataset import PosedImages, Views, hold_out
-from scenes.hull import visual_hull
+from scenes.hull import visual_hull, well_seen
 from scenes.images import Pictures, read_image, read_images, reduce_image, reduced_size
 from scenes.normalise import normalised
 from scenes.scene import Scene
@@ -58,8 +58,9 @@ def read_dtu(path: Path, scene: Scene) -> PosedImages:
     coverage), before pictures are reduced to ``data.max_size``. Every 8th picture is held out.
 
     ``data.bounds: auto`` is the cube about the unit sphere or, with masks, the part of it that the visual
-    hull of the training views takes up inside the sphere (a choice). ``world_from_source`` leads from the
-    data set's world. Up is where the cameras' horizons agree: see ``up_axis``.
+    hull of the training views takes up inside the sphere, where at least half as many see it as see its
+    best seen cell (a choice). ``world_from_source`` leads from the data set's world. Up is where the
+    cameras' horizons agree: see ``up_axis``.
 
     Raises:
         InshaderError: a file is missing, damaged or does not fit the others; the message names it.
@@ -202,8 +203,10 @@ def _box(file: Path, train: Views, centre: Matrix, radius: float) -> Matrix:
     cell = 2 * radius / HULL
     cells = np.argwhere(visual_hull(train, cube, HULL))  # (n, 3)
     # A cell is inside the sphere where the nearest of it is.
-    nearest = np.maximum(np.abs((cells + 0.5) * cell - radius) - cell / 2, 0)
-    cells = cells[np.linalg.norm(nearest, axis=1) < radius]
+    middle = (cells + 0.5) * cell - radius
+    nearest = np.maximum(np.abs(middle) - cell / 2, 0)
+    half = np.full(3, cell / 2)
+    cells = cells[(np.linalg.norm(nearest, axis=1) < radius) & well_seen(train, centre + middle, half)]
     if len(cells) == 0:
         raise InshaderError(
             f"{file}: nothing inside scale_mat's sphere lies in all masks (masks of other pictures?); "

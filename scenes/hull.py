@@ -136,7 +136,7 @@ def bounds_from_views(views: Views, resolution: int = 64) -> NDArray[np.float64]
     for cells in (resolution, 2 * resolution):
         size = (box[1] - box[0]) / cells
         occupied = np.argwhere(visual_hull(views, box, cells))  # (n, 3)
-        occupied = occupied[_well_seen(views, box[0] + (occupied + 0.5) * size, size / 2)]
+        occupied = occupied[well_seen(views, box[0] + (occupied + 0.5) * size, size / 2)]
         if len(occupied) == 0:
             raise InshaderError(
                 "scene box: nothing lies inside all silhouettes (wrong poses?); set data.bounds"
@@ -146,7 +146,7 @@ def bounds_from_views(views: Views, resolution: int = 64) -> NDArray[np.float64]
     return box + np.array([[-1.0], [1.0]]) * 0.005 * float(np.max(box[1] - box[0]))
 
 
-def _well_seen(views: Views, centres: NDArray[np.float64], half: NDArray[np.float64]) -> NDArray[np.bool_]:
+def well_seen(views: Views, centres: NDArray[np.float64], half: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Cells (n, 3) that at least half as many views see wholly as see the best seen one (our choice): (n,).
 
     A corner of the generous box that hardly any picture shows is not carved, yet says nothing of the object.

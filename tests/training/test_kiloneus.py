@@ -29,11 +29,11 @@ from training.families import Model
 from training.families.kiloneus import students, teacher
 from training.families.kiloneus.bank import Bank
 from training.families.kiloneus.cells import blocks, cell_counts, cells_near, middles, shared_faces
-from training.families.kiloneus.neus import Sharpness, gradient_of_taps, optical_thickness, taps
 from training.families.kiloneus.seams import NEAR, Seams
-from training.families.kiloneus.volume import visible
 from training.kernels import Samples
 from training.kernels import cpu as kernels
+from training.surface.neus import Sharpness, gradient_of_taps, optical_thickness, taps
+from training.surface.volume import visible
 
 SMALL = {
     "levels": 6,
@@ -190,7 +190,7 @@ def test_bank_gradient_is_the_world_gradient() -> None:
     u = torch.rand(400, 3)
     local = bank.locate(u)[1]
     u = u[(bank.locate(u)[0] >= 0) & (local.abs().max(-1).values < 0.95)]
-    f, gradient, rgb, _ = bank(u, functional.normalize(torch.randn(len(u), 3), dim=-1))
+    f, gradient, rgb = bank(u, functional.normalize(torch.randn(len(u), 3), dim=-1))
     torch.testing.assert_close(bank.distance(u), f.detach())
     step = 1e-3 * torch.eye(3) / bank.size
     for axis in range(3):
@@ -235,7 +235,7 @@ def test_bank_bakes_to_what_it_is(model: students.Students) -> None:
     u = torch.rand(3000, 3)
     u = u[model.trained.locate(u)[0] >= 0]
     d = functional.normalize(torch.randn(len(u), 3), dim=-1)
-    f, gradient, rgb, _ = model.trained(u, d)
+    f, gradient, rgb = model.trained(u, d)
     normal = functional.normalize(gradient, dim=-1)
     np.testing.assert_allclose(twin.distance(u.numpy()), f.detach(), atol=2e-6)
     np.testing.assert_allclose(
@@ -324,7 +324,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def teacher_model(ball: PosedImages) -> teacher.Teacher:
-    model = teacher.Teacher(teacher.TeacherTask(**SMALL, precision="float32"), ball, kernels, "cpu", 0)
+    model = teacher.Teacher(teacher.TeacherConfig(**SMALL, precision="float32"), ball, kernels, "cpu", 0)
     run(model, {"start": 150, "teacher": 400})
     return model
 
@@ -354,7 +354,7 @@ def test_without_alpha_a_backdrop_learns(ball: PosedImages) -> None:
         for v in (ball.train, ball.test)
     ]
     dataset = dataclasses.replace(ball, train=views[0], test=views[1])
-    model = teacher.Teacher(teacher.TeacherTask(**SMALL), dataset, kernels, "cpu", 0)
+    model = teacher.Teacher(teacher.TeacherConfig(**SMALL), dataset, kernels, "cpu", 0)
     assert [stage.name for stage in model.stages] == ["teacher"]
     scores = [model.training.step(k / 80)["psnr"] for k in range(80)]
     assert np.mean(scores[-10:]) > np.mean(scores[:5]) + 4
@@ -367,7 +367,7 @@ def test_without_alpha_a_backdrop_learns(ball: PosedImages) -> None:
 
 def told(dataset: PosedImages) -> str:
     with pytest.raises(InshaderError) as caught:
-        teacher.Teacher(teacher.TeacherTask(**SMALL), dataset, kernels, "cpu", 0)
+        teacher.Teacher(teacher.TeacherConfig(**SMALL), dataset, kernels, "cpu", 0)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -103,14 +103,14 @@ class Bank(nn.Module):
         x = stage_0(self.colour.spec, local, normal, d)
         return self.kernels.networks(self.colour.spec, self.colour.parameters_by_name(), x, offsets)
 
-    def forward(self, u: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """As ``volume.Field`` has it, at u (n, 3) in active cells, seen along d (n, 3)."""
+    def forward(self, u: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """f (n,), its world gradient and display colours (n, 3) at u (n, 3) in active cells, seen along d."""
         ids, local = self.locate(u)
         order, offsets = self.kernels.by_network(ids.clamp(min=0), self.count)
         f, gradient = self.gradients(local[order], offsets)
         rgb = self.colours(local[order], functional.normalize(gradient, dim=-1, eps=1e-6), d[order], offsets)
         back = inverse(order)
-        return f[back], gradient[back], rgb[back], f.new_zeros(0)
+        return f[back], gradient[back], rgb[back]
 
     def colour_at(self, u: Tensor, normal: Tensor, d: Tensor) -> Tensor:
         """Display colours (n, 3) at u (n, 3), for unit normals and directions (n, 3)."""

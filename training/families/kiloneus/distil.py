@@ -52,13 +52,15 @@ def ask(teacher: TeacherField, bank: Bank, count: int, generator: torch.Generato
         local = ENLARGED * (2 * torch.rand(len(corners), count, 3, generator=generator) - 1).to(corners)
         u = bank.points(corners, local).clamp(0, 1)
         near = u[:, : count // 2].reshape(-1, 3)
-        f, gradient, *_ = teacher.distance_gradient(near)
+        y, gradient, *_ = teacher.differences(near)
+        f = y[:, 0, 0]
         step = f / gradient.square().sum(-1).clamp(min=0.25)
         noise = torch.randn(near.shape, generator=generator).to(near) * spread
         u[:, : count // 2] = (near - step[:, None] * gradient / bank.size + noise).view(len(u), -1, 3)
         local = (2 * (u * bank.shape - corners) - 1).clamp(-ENLARGED, ENLARGED)
         u = bank.points(corners, local).clamp(0, 1)
-        f, gradient, _, features = teacher.distance_gradient(u.view(-1, 3))
+        y, gradient, _, features = teacher.differences(u.view(-1, 3))
+        f = y[:, 0, 0]
         normal = functional.normalize(gradient, dim=-1, eps=1e-6)
         random = functional.normalize(torch.randn((*f.shape, 3), generator=generator).to(normal), dim=-1)
         d = functional.normalize(random - BIAS * normal, dim=-1, eps=1e-6)

@@ -30,24 +30,26 @@ from training.families import Draw, Stage, Task, facts_for_asset, seeded
 from training.families.kiloneus.bank import Bank
 from training.families.kiloneus.cells import blocks, cell_counts, cells_near, middles
 from training.families.kiloneus.distil import Lessons, ask, lesson_loss
-from training.families.kiloneus.neus import Sharpness
 from training.families.kiloneus.seams import NEAR, Seams
 from training.families.kiloneus.surface import SurfaceHits, bank_field
-from training.families.kiloneus.teacher import SHARPNESS_RATE, TeacherConfig, TeacherTraining
-from training.families.kiloneus.volume import VolumeTraining, Weights
+from training.families.kiloneus.teacher import SHARPNESS_RATE, teacher_training
 from training.kernels import Kernels
 from training.optimise import adam, descend
+from training.surface.field import SurfaceConfig
+from training.surface.neus import Sharpness
+from training.surface.volume import Sections, VolumeTraining, Weights
 
 FINAL_RATE = 0.1  # learning rates fall exponentially to this part of their start in every stage
 # Weight of distances below zero that light passes. Not for the teacher: it would undo the hull in early fog.
 CLEAR = 0.05
+SHARPER = 2.0  # times the teacher's sharpness, that of students in the end: a tracer has no fog at all
 ANCHOR_UNTIL = 0.2  # of the stage ``volume``: until then the teacher's distances hold the students
 SEAM_GROWTH = 100.0  # of the weight of agreement in the stage ``volume``
 SEAMS_EVERY = 64  # steps of that stage after which points are found where the surface has moved to
 ANCHOR_POINTS, SEAM_POINTS = 1 << 13, 1 << 13
 
 
-class Config(TeacherConfig):
+class Config(SurfaceConfig):
     """Options of the task, under the key ``kiloneus`` of a scene file."""
 
     task: Literal["students"] = "students"
@@ -70,7 +72,7 @@ class Students:
     ) -> None:
         self.config, self.dataset, self.kernels, self.device = config, dataset, kernels, device
         self.seed, self.generator = seed, seeded(seed)
-        self.teacher = TeacherTraining(config, dataset, kernels, device, seed)
+        self.teacher = teacher_training(config, dataset, kernels, device, seed)
         self.bank: Bank | None = None
         self.seams: Seams | None = None
         # Made at the start of the stage that wants them, and again where a run is resumed.
@@ -81,16 +83,16 @@ class Students:
         left = 1.0 - sum(stage.share for stage in begin)
         self.stages: tuple[Stage, ...] = (
             *begin,
-            Stage("teacher", 0.42 * left, self.teacher.step),
-            Stage("distil", 0.13 * left, self.distil),
-            Stage("volume", 0.27 * left, self.learn_volume),
-            Stage("surface", 0.18 * left, self.learn_surface),
+            Stage("teacher", 0.32 * left, self.teacher.step),
+            Stage("distil", 0.14 * left, self.distil),
+            Stage("volume", 0.34 * left, self.learn_volume),
+            Stage("surface", 0.2 * left, self.learn_surface),
         )
 
     def compile(self) -> None:
         self.teacher.compile()
         bank = Bank(np.ones((1, 1, 2), bool), 1, self.dataset.bounds, 8, 1, self.kernels, seeded(0))
-        f, gradient, rgb, _ = bank(torch.rand(64, 3), functional.normalize(torch.ones(64, 3), dim=-1))
+        f, gradient, rgb = bank(torch.rand(64, 3), functional.normalize(torch.ones(64, 3), dim=-1))
         (f.sum() + gradient.sum() + rgb.sum()).backward()
         bank.distance(torch.rand(64, 3))
 
@@ -109,7 +111,8 @@ class Students:
             *(self.dataset, self.kernels, self.device, allowed),
             *(config.steps, config.samples_per_step, self.teacher.backdrop),
         )
-        self.sharpness = Sharpness(self.teacher.field.sharpness().item()).to(self.device)
+        self.teacher_sharpness = self.teacher.field.sharpness().item()
+        self.sharpness = Sharpness(self.teacher_sharpness).to(self.device)
         sharpness = list(self.sharpness.parameters())
         self.optimiser = adam({1.0: list(self.bank.parameters()), SHARPNESS_RATE: sharpness})
         return self.bank
@@ -163,16 +166,24 @@ class Students:
         self.lessons = self.found = None
         if self.volume.steps_done % SEAMS_EVERY == 0:
             self.find_seams(bank, bank.distance)
-        s = self.sharpness()
-        weights = Weights(config.eikonal, 0.0, config.mask, CLEAR)
-        loss, shown = self.volume.loss(bank, bank.distance, s, 1.0, weights, self.generator)
+        self.sharpness.floor.fill_(self.teacher_sharpness * SHARPER**progress)
+        weights = Weights(config.eikonal, config.mask, CLEAR)
+        loss, shown = self.volume.loss(self.sections, self.surface, 1.0, weights, self.generator)
         loss = loss + self.seam_loss(bank, progress)
         hold = config.anchor * (1 - progress / ANCHOR_UNTIL)
         if hold > 0:
             loss = loss + hold * self.anchor(bank)
         descend(self.optimiser, loss, config.finetune_rate * FINAL_RATE**progress)
-        self.volume.look_again(bank.distance, s.detach(), self.generator)
+        self.volume.look_again(self.surface, self.generator)
         return shown
+
+    def sections(self, u: Tensor, d: Tensor) -> Sections:
+        """The students as ``training.surface.volume`` wants a field."""
+        f, gradient, rgb = self.trained(u, d)
+        return Sections(f, gradient, rgb, self.sharpness(), f.new_zeros(()))
+
+    def surface(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        return self.trained.distance(u), self.sharpness()
 
     def anchor(self, bank: Bank) -> Tensor:
         """Mean difference from the teacher's distances, in half cells, at random points of all cells."""

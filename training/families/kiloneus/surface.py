@@ -13,7 +13,7 @@ from render import sphere_tracing
 from render.fields import SurfaceField
 from render.sphere_tracing import Cells, Layers
 from training.families.kiloneus.bank import POINTS_AT_ONCE, Bank
-from training.families.kiloneus.volume import VolumeTraining
+from training.surface.volume import VolumeTraining
 
 MOST_RAYS = 1 << 20  # that are traced: in the time there is, more would hardly be seen twice
 TRACED_AT_ONCE = 1 << 17

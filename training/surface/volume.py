@@ -1,10 +1,11 @@
-"""Volume rendering of a signed distance field against posed pictures: what teacher and students train by."""
+"""Volume rendering of a signed distance field against posed pictures."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,21 +16,42 @@ from torch.nn import functional
 from render.camera import Camera
 from scenes import PosedImages
 from training.checkpoint import prefixed, without_prefix
-from training.families.kiloneus.backdrop import Backdrop
-from training.families.kiloneus.neus import frontal_thickness, optical_thickness
 from training.kernels import Kernels, Samples
 from training.occupancy import Occupancy
 from training.rays import PixelRays, camera_rays
+from training.surface.backdrop import Backdrop
+from training.surface.neus import frontal_thickness, optical_thickness
 
 STOP = 1e-3  # transmittance at which a ray ends
 OCCUPANCY_EVERY = 50  # steps
 EVALUATION_RAYS = 1 << 13
 SEEN_THICKNESS, FAINT = 6.0, 1e-4  # samples behind this much, and thinner than that, change no pixel
+DEEP = 3.0  # spreads of the surface; it lets a twentieth through
 PEAK_OF_SECTION = 0.25  # the largest weight of a section of length delta is s * delta times this, or 1
 
-Field = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
-"""(u (n, 3) in [0, 1], d (n, 3)) -> f (n,), its world gradient (n, 3), display colour (n, 3), and bend: how
-much f at a point differs from its mean around it, in units of how far around (n,); (0,) if it is smooth."""
+
+class Sections(NamedTuple):
+    """A field at n samples.
+
+    Attributes:
+        f, gradient: signed distance (n,) and its world gradient (n, 3).
+        rgb: display colour (n, 3).
+        s: sharpness, () or (n,), per world unit.
+        penalty: () what the field adds to the loss by itself.
+    """
+
+    f: Tensor
+    gradient: Tensor
+    rgb: Tensor
+    s: Tensor
+    penalty: Tensor
+
+
+Field = Callable[[Tensor, Tensor], Sections]
+"""(u (n, 3) in [0, 1], d (n, 3)) -> Sections."""
+
+Surface = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""u (n, 3) in [0, 1] -> f (n,) and s, () or (n,)."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +60,13 @@ class Weights:
 
     Attributes:
         eikonal: of (|grad f| - 1)^2 (NeuS, eq. 7).
-        bend: of its square, the roughness of the surface (after Li et al. 2023, eq. 10).
-        clear: of ``passed_inside``, in units of 1 / s.
         mask: of the cross entropy of coverage, where pictures have alpha.
+        clear: of ``passed_inside``, in units of 1 / s.
     """
 
     eikonal: float
-    bend: float
     mask: float
-    clear: float
+    clear: float = 0.0
 
 
 class VolumeTraining:
@@ -84,8 +104,7 @@ class VolumeTraining:
     def loss(
         self,
         field: Field,
-        distance: Callable[[Tensor], Tensor],
-        s: Tensor,
+        surface: Surface,
         anneal: float,
         weights: Weights,
         generator: torch.Generator,
@@ -94,57 +113,72 @@ class VolumeTraining:
         rays_o, rays_d, colour, alpha = self.pixels.draw(self.rays_per_step, generator)
         jitter = torch.rand(len(rays_o), generator=generator).to(self.device)
         marched = self.march(rays_o, rays_d, jitter)
-        samples = visible(marched, distance(marched.x), s, self.step_size)
-        rgb, left, f, gradient, bend, compositing = self.render(field, samples, rays_d, s, anneal)
+        with torch.no_grad():
+            samples = visible(marched, *surface(marched.x), self.step_size)
+        rgb, left, compositing, at = self.render(field, samples, rays_d, anneal)
         if self.backdrop is None:  # random, lest fog of the background's colour be learnt
             background = torch.rand(len(rays_o), 3, generator=generator).to(self.device)
         else:
             background = self.backdrop(rays_o, rays_d)
         difference = rgb + left[:, None] * background - (colour * alpha + (1 - alpha) * background)
-        eikonal = (gradient.norm(dim=-1) - 1).square().mean() if len(samples.t) else left.new_zeros(())
-        loss = difference.abs().sum(-1).mean() + weights.eikonal * eikonal
-        if weights.bend > 0 and bend.numel():
-            loss = loss + weights.bend * bend.square().mean()
+        eikonal = (at.gradient.norm(dim=-1) - 1).square().mean() if len(samples.t) else left.new_zeros(())
+        loss = difference.abs().sum(-1).mean() + weights.eikonal * eikonal + at.penalty
+        s = at.s.detach()
         if weights.clear > 0:
-            loss = loss + weights.clear * s.item() * passed_inside(f, compositing, samples)
+            loss = loss + weights.clear * passed_inside(s * at.f, compositing, samples)
         if self.backdrop is None and weights.mask > 0:
             covered = (1 - left).clamp(1e-3, 1 - 1e-3)
             loss = loss + weights.mask * functional.binary_cross_entropy(covered, alpha[:, 0])
         # A soft surface gives little weight to every cell: what counts is how it compares with the most.
-        most = min(1.0, PEAK_OF_SECTION * s.item() * self.step_size)
+        most = (PEAK_OF_SECTION * s * self.step_size).clamp(max=1)
         self.occupancy.note(samples, compositing / most)
         self.steps_done += 1
         cost = len(samples.t) + len(marched.t) / 8
         wanted = self.rays_per_step * self.samples_per_step / max(cost, 1)
         self.rays_per_step = min(max(round(0.9 * self.rays_per_step + 0.1 * wanted), 64), 1 << 16)
         psnr = -10 * math.log10(max(difference.detach().square().mean().item(), 1e-12))
-        shown = {"psnr": psnr, "eikonal": eikonal.item(), "sharpness": s.item(), "rays": float(len(rays_o))}
+        sharpness = s.mean().item() if s.numel() else 0.0
+        shown = {"psnr": psnr, "eikonal": eikonal.item(), "sharpness": sharpness, "rays": float(len(rays_o))}
         return loss, shown
 
     def render(
-        self, field: Field, samples: Samples, rays_d: Tensor, s: Tensor, anneal: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Premultiplied colour (rays, 3), transmittance (rays,); of samples: f, gradients, bends, weights."""
+        self, field: Field, samples: Samples, rays_d: Tensor, anneal: float
+    ) -> tuple[Tensor, Tensor, Tensor, Sections]:
+        """Premultiplied colour (rays, 3) and transmittance (rays,); of samples, weights and the field."""
         d = rays_d[samples.ray_ids]
-        f, gradient, rgb, bend = field(samples.x, d)
-        optical = optical_thickness(f, (gradient * d).sum(-1), self.step_size, s, anneal)
-        colour, left, weights = self.kernels.composite(optical, rgb, samples.offsets, STOP)
-        return colour, left, f, gradient, bend, weights
-
-    def look_again(self, distance: Callable[[Tensor], Tensor], s: Tensor, generator: torch.Generator) -> None:
-        """Every ``OCCUPANCY_EVERY`` steps: keep the cells that are dense, by ``distance`` (n, 3) -> (n,), and
-        seen."""
-        if self.steps_done % OCCUPANCY_EVERY == 0:
-            self.occupancy.update(lambda u: frontal_thickness(distance(u), self.step_size, s), generator)
+        at = field(samples.x, d)
+        optical = optical_thickness(at.f, (at.gradient * d).sum(-1), self.step_size, at.s, anneal)
+        colour, left, weights = self.kernels.composite(optical, at.rgb, samples.offsets, STOP)
+        return colour, left, weights, at
 
     @torch.no_grad()
-    def draw(self, field: Field, s: Tensor, camera: Camera) -> NDArray[np.float32]:
+    def weights(
+        self, field: Field, surface: Surface, rays_o: Tensor, rays_d: Tensor
+    ) -> tuple[Samples, Tensor]:
+        """The samples of rays (rays, 3) that are seen, and their compositing weights (n,)."""
+        marched = self.march(rays_o, rays_d, torch.full((len(rays_o),), 0.5, device=self.device))
+        samples = visible(marched, *surface(marched.x), self.step_size)
+        return samples, self.render(field, samples, rays_d, 1.0)[2]
+
+    def look_again(self, surface: Surface, generator: torch.Generator) -> None:
+        """Every ``OCCUPANCY_EVERY`` steps: keep the cells that are dense and seen."""
+        if self.steps_done % OCCUPANCY_EVERY == 0:
+            with torch.no_grad():
+                self.occupancy.update(lambda u: self.frontal_thickness(surface, u), generator)
+
+    def frontal_thickness(self, surface: Surface, u: Tensor) -> Tensor:
+        """Of a section at u (n, 3) that meets the surface head on (n,)."""
+        f, s = surface(u)
+        return frontal_thickness(f, self.step_size, s)
+
+    @torch.no_grad()
+    def draw(self, field: Field, camera: Camera) -> NDArray[np.float32]:
         """The field volume-rendered, (h, w, 4): colour on the background, and coverage."""
         rays_o, rays_d = camera_rays(camera, self.device)
         rows = []
         for o, d in zip(rays_o.split(EVALUATION_RAYS), rays_d.split(EVALUATION_RAYS), strict=True):
             samples = self.march(o, d, torch.full((len(o),), 0.5, device=self.device))
-            rgb, left, *_ = self.render(field, samples, d, s, 1.0)
+            rgb, left, *_ = self.render(field, samples, d, 1.0)
             rows.append(torch.cat([rgb + left[:, None] * self.background, 1 - left[:, None]], -1))
         return np.asarray(torch.cat(rows).cpu().numpy().reshape(camera.h, camera.w, 4))
 
@@ -158,18 +192,23 @@ class VolumeTraining:
 
 
 def passed_inside(f: Tensor, weights: Tensor, samples: Samples) -> Tensor:
-    """How far below zero f (n,) is where light goes on, summed along rays, mean of rays; world units.
+    """How far below -DEEP f (n,) is where light goes on, summed along rays, mean of rays.
 
     NeuS shows nothing of a surface that a ray only leaves, a tracer does: there must be none (our choice).
+    Behind a surface that a ray enters hardly any light is left so deep.
+
+    Args:
+        f: in units of the spread of the surface, s times the distance.
     """
     after = functional.pad(weights.detach().double().cumsum(0), (1, 0))
     left = 1 - (after[1:] - after[samples.offsets[:-1]][samples.ray_ids])
-    return (left.float() * functional.relu(-f)).sum() / max(len(samples.offsets) - 1, 1)
+    return (left.float() * functional.relu(-DEEP - f)).sum() / max(len(samples.offsets) - 1, 1)
 
 
 @torch.no_grad()
 def visible(samples: Samples, f: Tensor, s: Tensor, step: float) -> Samples:
-    """The samples with distances f (n,) that a ray can see and that can hide something behind them.
+    """The samples with distances f (n,) and sharpness s, () or (n,), that a ray can see and that can hide
+    something behind them.
 
     What light is left comes from neighbouring samples (NeuS, eq. 13), so one evaluation each is enough.
     """
