@@ -88,6 +88,9 @@ class Data(Section):
     bounds: Annotated[Literal["auto"] | Box, BeforeValidator(_bounds)] = Field(
         default="auto", description="scene box in source units; auto carves it from alpha"
     )
+    subject: Literal["still_life", "fluff"] = Field(
+        default="still_life", description="what is rendered (procedural)"
+    )
     train_views: int = Field(default=100, ge=1, le=2000, description="pictures to render (procedural, mesh)")
     test_views: int = Field(
         default=20, ge=1, le=2000, description="held-out ones to render (procedural, mesh, surface)"

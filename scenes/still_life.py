@@ -16,6 +16,7 @@ import numpy as np
 from scenes.kernels import kernel
 
 BOUNDS = ((-1.03, -1.03, -0.53), (1.03, 1.03, 0.86))  # of all shapes, with a little air
+CENTRE = (0.0, 0.0, -0.05)  # what cameras look at
 
 Rgb = tuple[float, float, float]
 
@@ -322,3 +323,17 @@ def material(k: int, x: float, y: float, z: float) -> tuple[Rgb, float]:
     peel = noise(38.0 * x, 38.0 * y, 38.0 * z)
     navel = step(0.03, 0.02, length(x - 0.03, y + 0.02)) if z > 0 else 1.0
     return mix((0.15, 0.22, 0.04), mix((0.72, 0.22, 0.01), (0.88, 0.36, 0.03), peel), navel), 0.15
+
+
+# What each shape sends on, in place of a second bounce: about half its mean colour.
+BOUNCE = np.array(
+    [
+        [0.17, 0.10, 0.06],
+        [0.32, 0.34, 0.40],
+        [0.32, 0.14, 0.11],
+        [0.45, 0.30, 0.04],
+        [0.25, 0.14, 0.04],
+        [0.42, 0.18, 0.02],
+        [0.42, 0.18, 0.02],
+    ]
+)

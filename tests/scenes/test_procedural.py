@@ -22,7 +22,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one whenever pictures are traced."""
     calls: list[int] = []
     trace = procedural.trace
-    monkeypatch.setattr(procedural, "trace", lambda cameras: calls.append(1) or trace(cameras))
+    monkeypatch.setattr(procedural, "trace", lambda *given: calls.append(1) or trace(*given))
     return calls
 
 

@@ -81,6 +81,7 @@ def test_scenes_are_frozen() -> None:
         ("data: {pth: x}", ["data.pth", "did you mean data.path?"]),
         ("trian: {seconds: 3}", ["trian", "did you mean train?"]),
         ("sed: 3", ["sed", "did you mean seed?"]),
+        ("data: {subject: fluf}", ["data.subject", "'still_life' or 'fluff'", "'fluf'"]),
         ("data: {background: pink}", ["data.background", "white, black or three numbers", "'pink'"]),
         ("data: {background: [0, 0, 2]}", ["data.background", "0..1"]),
         ("data: {bounds: [[1, 1, 1], [0, 0, 0]]}", ["data.bounds", "auto or two corners"]),
