@@ -29,6 +29,8 @@ from render.stage import Stage, stage_from_json
 FORMAT = 1
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 MAX_HEADER_BYTES = 1 << 25  # 25 held-out cameras take 10 kB
+MAX_MESH = 1 << 22  # vertices, and faces: 48 MB each
+MAX_COORDINATE = 1e6  # world units; the scene box has half-diagonal 1
 Tensor = NDArray[Any]
 Constant = int | float | tuple[float, ...]
 DTYPES = {
@@ -58,6 +60,19 @@ class BakedGrid:
 
 
 @dataclass(frozen=True, eq=False)
+class BakedMesh:
+    """Triangles in world units, wound so that their normals point outwards; there may be none.
+
+    Attributes:
+        vertices: (n, 3) float32.
+        faces: (m, 3) uint32, numbers of vertices.
+    """
+
+    vertices: NDArray[np.float32]
+    faces: NDArray[np.uint32]
+
+
+@dataclass(frozen=True, eq=False)
 class BakedAsset:
     """A trained scene, ready to draw.
 
@@ -77,6 +92,7 @@ class BakedAsset:
         results: what ``results.json`` holds, empty until scored.
         provenance: versions and the like, for people.
         stage: what else stands in the scene, for the driver ``pathtrace``; None: nothing was said of it.
+        meshes: by the names that the driver uses, for example ``outer``.
     """
 
     family: str
@@ -95,6 +111,7 @@ class BakedAsset:
     results: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     stage: Stage | None = None
+    meshes: Mapping[str, BakedMesh] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
         """All arrays under the names they have in the file."""
@@ -103,6 +120,9 @@ class BakedAsset:
             found.update({f"networks/{name}/{key}": value for key, value in network.parameters.items()})
         found.update({f"grids/{name}": grid.table for name, grid in self.grids.items()})
         found.update({f"volumes/{name}": np.packbits(volume) for name, volume in self.volumes.items()})
+        for name, mesh in self.meshes.items():
+            found[f"meshes/{name}/vertices"] = mesh.vertices.astype(np.float32, copy=False)
+            found[f"meshes/{name}/faces"] = mesh.faces.astype(np.uint32, copy=False)
         if self.stage is not None:
             found.update({f"stage/{name}": tensor for name, tensor in self.stage.tensors().items()})
         return found
@@ -147,6 +167,7 @@ def asset_bytes(asset: BakedAsset) -> bytes:
         "results": dict(asset.results),
         "provenance": dict(asset.provenance),
         **({} if asset.stage is None else {"stage": asset.stage.to_json()}),
+        "meshes": {name: [len(mesh.vertices), len(mesh.faces)] for name, mesh in asset.meshes.items()},
     }
     tensors = {}
     for name, tensor in asset.tensors().items():
@@ -280,6 +301,31 @@ def _volume(name: str, shape: Any, packed: Tensor) -> NDArray[np.bool_]:
     return np.unpackbits(packed, count=cells).astype(bool).reshape(shape)
 
 
+def _mesh(name: str, counts: Any, vertices: Tensor, faces: Tensor) -> BakedMesh:
+    if not (
+        isinstance(counts, list)
+        and len(counts) == 2
+        and all(type(n) is int and 0 <= n <= MAX_MESH for n in counts)
+    ):
+        raise InshaderError(f"the mesh {name} must have 0 to {MAX_MESH} vertices and as many faces")
+    wanted = (("vertices", vertices, np.float32), ("faces", faces, np.uint32))
+    for (part, array, dtype), count in zip(wanted, counts, strict=True):
+        if array.dtype != dtype or array.shape != (count, 3):
+            raise InshaderError(
+                f"the mesh {name} has {part} {array.dtype} {array.shape}, "
+                f"expected {np.dtype(dtype)} {(count, 3)}"
+            )
+    if not (np.abs(vertices) < MAX_COORDINATE).all():
+        raise InshaderError(
+            f"the mesh {name} has a vertex that is no finite place within {MAX_COORDINATE:g} of the origin"
+        )
+    if faces.size and faces.max() >= len(vertices):
+        raise InshaderError(
+            f"the mesh {name} has a face with vertex {faces.max()}, there are {len(vertices)} vertices"
+        )
+    return BakedMesh(vertices, faces)
+
+
 def _constant(name: str, value: Any) -> Constant:
     if type(value) is int and abs(value) < 1 << 31:
         return value
@@ -304,6 +350,10 @@ def _asset(header: dict[str, Any], tensors: Mapping[str, Tensor]) -> BakedAsset:
     for name, shape in _named(header, "volumes").items():
         volumes[name] = _volume(name, shape, _take(tensors, f"volumes/{name}"))
     constants = {name: _constant(name, value) for name, value in _named(header, "constants").items()}
+    meshes = {}
+    for name, counts in _named({"meshes": {}, **header}, "meshes").items():  # older files name none
+        parts = (_take(tensors, f"meshes/{name}/{part}") for part in ("vertices", "faces"))
+        meshes[name] = _mesh(name, counts, *parts)
     bounds = _numbers(header["bounds"], (2, 3), "bounds")
     if not (bounds[0] < bounds[1]).all():
         raise InshaderError("bounds: the first corner must be below the second")
@@ -336,4 +386,5 @@ def _asset(header: dict[str, Any], tensors: Mapping[str, Tensor]) -> BakedAsset:
         results=header["results"],
         provenance=header["provenance"],
         stage=stage,
+        meshes=meshes,
     )

@@ -31,8 +31,17 @@ from render.errors import InshaderError
 from render.glsl import families
 from render.timing import PassTimer
 
-MODES = {"colour": 0, "depth": 1, "normal": 2, "cost": 3, "id": 4, "error": 5}
-CHANNELS = {"colour": 3, "depth": 1, "normal": 3, "cost": 1, "id": 1, "error": 3}
+MODES = {
+    "colour": 0,
+    "depth": 1,
+    "normal": 2,
+    "cost": 3,
+    "id": 4,
+    "error": 5,
+    "thickness": 6,
+    "wire": 7,
+}
+CHANNELS = {"colour": 3, "depth": 1, "normal": 3, "cost": 1, "id": 1, "error": 3, "thickness": 1, "wire": 3}
 Image = NDArray[np.float32]
 
 
@@ -97,14 +106,19 @@ class Frame:
 
     @cached_property
     def stats(self) -> dict[str, Any]:
-        """``evaluations_per_pixel``, ``ms`` by pass, ``timer`` (``wall`` or ``gl``), ``samples`` a pixel.
+        """``evaluations_per_pixel``, ``evaluations_per_hit`` (of pixels that have any), ``ms`` by pass,
+        ``timer`` (``wall`` or ``gl``), ``samples`` a pixel, and what the driver counts besides.
 
         A driver that adds samples up gives the evaluations of one.
         """
         cost = self._read(self._cost)
         timer = self._renderer.timer
+        hit = cost[cost > 0]
+        counts = getattr(self._renderer._passes, "counts", dict)
         return {
+            **counts(),
             "evaluations_per_pixel": float(cost.mean()),
+            "evaluations_per_hit": float(hit.mean()) if hit.size else 0.0,
             "ms": timer.milliseconds(),
             "timer": timer.kind,
             "samples": self._samples,

@@ -53,6 +53,8 @@ void main() {
     value.rgb = vec3(value.r / (value.r + 16.0));
 #elif MODE == 4  // far apart for numbers that are near each other
     value.rgb = value.r < 0.0 ? vec3(0.0) : 0.2 + 0.8 * fract(value.r * vec3(0.75488, 0.56984, 0.43016));
+#elif MODE == 6
+    value.rgb = vec3(value.r / (value.r + 0.1));
 #endif
 #if EXPOSED
     value.rgb = srgb_from_linear(gain * linear_from_srgb(value.rgb));

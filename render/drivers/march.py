@@ -13,6 +13,9 @@ volume ``occupancy``   samples in unset cells are not evaluated
 ``deferred``           0: every sample is coloured and then composited; 1: y is composited and then coloured
 =====================  ==================================================================================
 
+Or the field of ``render/shell_field.py``, uncontracted, in place of grid, ``decoder``, ``view`` and
+``max_log_density``: adaptive shells without their meshes, whose density depends on direction and step.
+
 ``reference`` is the numpy twin of ``march.glsl`` in ``shaders/drivers`` and in ``shaders/families``.
 """
 
@@ -23,9 +26,11 @@ from numpy.typing import NDArray
 
 from render.asset import BakedAsset
 from render.camera import Camera
+from render.drivers.trace import check_range
 from render.errors import InshaderError
 from render.parts import Parts
 from render.ray_passes import RayPasses
+from render.shell_field import MarchedShell, check_field
 
 MODES = ("colour", "depth", "normal", "cost")
 HOSTS = ("compute", "fragment")
@@ -37,12 +42,22 @@ Array = NDArray[np.float32]
 def check(asset: BakedAsset) -> None:
     """Raise InshaderError unless the parts are there and fit each other."""
     parts = Parts(asset, "compute")
+    parts.volume("occupancy")
+    diagonal = float(np.linalg.norm(asset.bounds[1].astype(np.float64) - asset.bounds[0]))
+    check_range(parts, "step_size", diagonal / MAX_STEPS, diagonal)
+    check_range(parts, "stop", 0, 1)
+    if "geometry" in asset.networks:
+        check_field(parts)
+        for name in ("deferred", "contracted"):
+            check_range(parts, name, 0, 0)
+        return
+    check_range(parts, "max_log_density", -80, 80)
+    check_range(parts, "deferred", 0, 1)
     grid, decoder, view = (
         parts.grid("features").spec,
         parts.network("decoder").spec,
         parts.network("view").spec,
     )
-    parts.volume("occupancy")
     if grid.dimension != 3:
         raise InshaderError(f"the grid features has {grid.dimension} dimensions, march wants 3")
     for name, spec, width in (("decoder", decoder, grid.output_width), ("view", view, 3)):
@@ -53,18 +68,6 @@ def check(asset: BakedAsset) -> None:
             f"the network view gives {view.output_width} values, "
             f"the decoder's {decoder.output_width} want three times that"
         )
-    diagonal = float(np.linalg.norm(asset.bounds[1].astype(np.float64) - asset.bounds[0]))
-    ranges = {
-        "step_size": (diagonal / MAX_STEPS, diagonal),
-        "stop": (0, 1),
-        "max_log_density": (-80, 80),
-        "deferred": (0, 1),
-    }
-    for name, (low, high) in ranges.items():
-        if not low <= parts.number(name) <= high:
-            raise InshaderError(
-                f"the constant {name} is {parts.number(name)!r}, expected {low:g} to {high:g}"
-            )
 
 
 class Passes(RayPasses):
@@ -79,7 +82,7 @@ def reference(asset: BakedAsset, camera: Camera, mode: str) -> tuple[Array, Arra
     rays_o, rays_d = origins.reshape(-1, 3), directions.reshape(-1, 3)
     picture = np.zeros((len(rays_d), 4), np.float32)
     cost = np.zeros(len(rays_d), np.float32)
-    field = Field(asset)
+    field = MarchedShell(asset) if "geometry" in asset.networks else Field(asset)
     longest = int(np.linalg.norm(asset.bounds[1] - asset.bounds[0]) / field.step_size) + 2
     chunk = max(1, REFERENCE_SAMPLES // longest)
     for start in range(0, len(rays_d), chunk):
@@ -111,8 +114,8 @@ class Field:
         features = self.grid.spec.evaluate(self.grid.table, u)
         return self.decoder.spec.evaluate(self.decoder.parameters, features).astype(np.float32)
 
-    def density(self, y: Array) -> Array:
-        """sigma (n,), per world unit."""
+    def density(self, y: Array, rays_d: Array | None = None) -> Array:
+        """sigma (n,), per world unit; the same along all directions."""
         return np.asarray(np.exp(np.minimum(y[..., 0], self.max_log_density)), np.float32)
 
     def head(self, rays_d: Array) -> Array:
@@ -134,7 +137,9 @@ class Field:
         return np.asarray(slope * steep[:, None], np.float32)
 
 
-def _lattice(field: Field, rays_o: Array, rays_d: Array) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
+def _lattice(
+    field: Field | MarchedShell, rays_o: Array, rays_d: Array
+) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
     """t of sample 0 (n,), u of sample 0 and its step (n, 3), and which samples count (n, samples)."""
     inverse = 1 / np.where(np.abs(rays_d) < 1e-12, np.float32(1e-12), rays_d)
     a, b = (field.low - rays_o) * inverse, (field.low + field.size - rays_o) * inverse
@@ -151,7 +156,7 @@ def _lattice(field: Field, rays_o: Array, rays_d: Array) -> tuple[Array, Array, 
     return t, u, du, counts
 
 
-def _march(field: Field, rays_o: Array, rays_d: Array, mode: str) -> tuple[Array, Array]:
+def _march(field: Field | MarchedShell, rays_o: Array, rays_d: Array, mode: str) -> tuple[Array, Array]:
     """Pictures (n, 4) and evaluations (n,) of rays, sample by sample over all of them."""
     t, u, du, counts = _lattice(field, rays_o, rays_d)
     order = np.argsort(~counts, axis=1, kind="stable")  # (n, samples): those that count first
@@ -168,7 +173,7 @@ def _march(field: Field, rays_o: Array, rays_d: Array, mode: str) -> tuple[Array
         k = order[alive, step].astype(np.float32)
         x = np.clip(u[alive] + k[:, None] * du[alive], 0, 1)
         y = field.evaluate(x)
-        kept = np.exp(-field.density(y) * field.step_size)
+        kept = np.exp(-field.density(y, rays_d[alive]) * field.step_size)
         w = transmittance[alive] * (1 - kept)
         if field.deferred:
             composite[alive] += w[:, None] * y

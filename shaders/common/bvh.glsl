@@ -12,8 +12,9 @@ int bvh_leaves() { return int(bvh_words[0].x); }
 vec4 bvh_box(int corner) { return bvh_words[corner]; }
 vec4 bvh_triangle(int part) { return bvh_words[4 * bvh_leaves() + part]; }
 
-// The triangle that is met first before t, -1 if none; t becomes its place. any: the first found will do.
-int bvh_hit(vec3 o, vec3 d, inout float t, bool any_hit) {
+// The triangle that is met first beyond `after` and before t, -1 if none; t becomes its place. owner: of what
+// belongs to that only, or below 0 of all. any: the first found will do.
+int bvh_hit_beyond(vec3 o, vec3 d, float after, float owner, inout float t, bool any_hit) {
     vec3 inverse = 1.0 / mix(d, vec3(1e-12), lessThan(abs(d), vec3(1e-12)));
     int found = -1, leaves = bvh_leaves(), node = min(leaves, 1);
     while (node > 0) {
@@ -26,9 +27,10 @@ int bvh_hit(vec3 o, vec3 d, inout float t, bool any_hit) {
         bool leaf = met && node >= leaves;
         int first = leaf ? (node - leaves) * BVH_LEAF : 0, end = leaf ? first + BVH_LEAF : 0;
         for (int k = first; k < end; ++k) {
-            vec3 corner = bvh_triangle(3 * k).xyz, edge = bvh_triangle(3 * k + 1).xyz;
-            float at = triangle_hit(o, d, corner, edge, bvh_triangle(3 * k + 2).xyz);
-            if (at < t) {
+            vec4 corner = bvh_triangle(3 * k);
+            vec3 edge = bvh_triangle(3 * k + 1).xyz;
+            float at = triangle_hit(o, d, corner.xyz, edge, bvh_triangle(3 * k + 2).xyz);
+            if (at < t && at > after && (owner < 0.0 || corner.w == owner)) {
                 t = at;
                 found = k;
             }
@@ -42,4 +44,8 @@ int bvh_hit(vec3 o, vec3 d, inout float t, bool any_hit) {
         }
     }
     return found;
+}
+
+int bvh_hit(vec3 o, vec3 d, inout float t, bool any_hit) {
+    return bvh_hit_beyond(o, d, 0.0, -1.0, t, any_hit);
 }

@@ -4,7 +4,7 @@
 // A family defines (shaders/families/):
 //   FIELD_BLOCKS, HEAD_BLOCKS                                       vec4 of a sample's values and of a ray's head
 //   void field_evaluate(vec3 u, out vec4 y[FIELD_BLOCKS])           values at u in [0, 1]
-//   float field_density(vec4 y[FIELD_BLOCKS])                       sigma, per world unit
+//   float field_density(vec4 y[FIELD_BLOCKS], vec3 d)               sigma, per world unit, of a ray along d
 //   void field_head(vec3 d, out vec4 head[HEAD_BLOCKS])             what the colours of a ray have in common
 //   vec3 field_colour(vec4 head[HEAD_BLOCKS], vec4 y[FIELD_BLOCKS]) display colour
 //   vec3 field_density_gradient(vec3 u)                             by u; only where NORMALS is 1
@@ -30,7 +30,7 @@ vec4 march(Ray ray, float k, out float cost) {
         vec4 y[FIELD_BLOCKS];
         vec3 u = march_point(ray, k);
         field_evaluate(u, y);
-        float kept = exp(-field_density(y) * step_size);
+        float kept = exp(-field_density(y, ray.d) * step_size);
         float w = T * (1.0 - kept);
         if (deferred == 1) {
             for (int i = 0; i < FIELD_BLOCKS; ++i) composite[i] += w * y[i];

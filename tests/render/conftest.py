@@ -11,8 +11,9 @@ import imageio.v3 as iio
 import moderngl
 import numpy as np
 import pytest
+import trimesh
 
-from render.asset import BakedAsset, BakedGrid, BakedNetwork
+from render.asset import BakedAsset, BakedGrid, BakedMesh, BakedNetwork
 from render.camera import Camera, look_at
 from render.context import is_software
 from render.grid import GridSpec
@@ -226,6 +227,72 @@ def bank_shell(sides: np.ndarray) -> np.ndarray:
     return np.abs(bank_distance(sides)) < 0.51 * np.linalg.norm((HIGH - LOW) / sides)
 
 
+def sphere(
+    radius: float, subdivisions: int = 3, wobble: float = 0.0, centre: tuple[float, ...] = (0, 0, 0)
+) -> BakedMesh:
+    """An icosphere, its radius varying along x by a part of ``wobble``."""
+    ball = trimesh.creation.icosphere(subdivisions=subdivisions, radius=radius)
+    vertices = ball.vertices * (1 + wobble * np.sin(9 * ball.vertices[:, :1])) + centre
+    return BakedMesh(vertices.astype(np.float32), ball.faces.astype(np.uint32))
+
+
+def joined(*meshes: BakedMesh) -> BakedMesh:
+    """Several meshes as one."""
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+    faces = [mesh.faces + np.uint32(start) for mesh, start in zip(meshes, starts, strict=False)]
+    return BakedMesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces))
+
+
+def shell(precision: str = "float32", **constants: float) -> BakedAsset:
+    """A fuzzy ball of radius 0.5 about the origin within a wavy envelope, into which a small one reaches.
+
+    f is almost |x| - 0.5, 1 / kappa varies about 1 / 60, normals are exact, colours by random weights."""
+    rng = np.random.default_rng(5)
+    spec = GridSpec(3, 4, 4, 16, 1.5, 14, precision)
+    level = spec.level_list[0]
+    axes = np.meshgrid(*[np.arange(level.resolution)] * 3, indexing="ij")
+    corners = np.stack([axis.ravel() for axis in reversed(axes)], -1)  # x fastest, as the table has it
+    x = LOW + (corners - 0.5) / level.scale * (HIGH - LOW)
+    table = rng.normal(0, 0.02, (spec.entries, 4))
+    table[: len(x), 0] = np.linalg.norm(x, axis=-1) - RADIUS
+    geometry = NetworkSpec(
+        (Slot("features", 16), Slot("position", 3)),
+        (Linear(8, activation="relu"), Concat(0), Linear(16)),
+        precision=precision,
+    )
+    weights = {key: rng.normal(0, 0.3, shape) for key, shape in geometry.parameter_shapes().items()}
+    weights["2.weight"][0, :5], weights["2.bias"][:] = 0, 0
+    weights["2.weight"][0, [0, 1], [8, 9]] = 1, 20  # the first feature and the second
+    weights["2.bias"][0, 1] = np.log(60)
+    weights["2.weight"][0, [2, 3, 4], [24, 25, 26]] = HIGH - LOW  # from u to x, which is along the normal
+    weights["2.bias"][0, 2:5] = LOW
+    colour = NetworkSpec(
+        (Slot("h", 11), Slot("normal", 3), Slot("direction", 3, "spherical_harmonics", 2)),
+        (Linear(8, activation="relu"), Linear(3, activation="sigmoid")),
+        precision=precision,
+    )
+    colours = {key: rng.normal(0, 0.7, shape) for key, shape in colour.parameter_shapes().items()}
+    settings = {"single_width": 0.02, "spacing": 0.01, "max_samples": 16, "max_hits": 16, "stop": 0.005}
+    return replace(
+        ball(),
+        family="adaptive_shells",
+        driver="shell",
+        networks={
+            "geometry": BakedNetwork(
+                geometry, {key: value.astype(precision) for key, value in weights.items()}
+            ),
+            "colour": BakedNetwork(colour, {key: value.astype(precision) for key, value in colours.items()}),
+        },
+        grids={"features": BakedGrid(spec, table.astype(precision))},
+        volumes={},
+        constants={"min_kappa": 5.0, "max_kappa": 5000.0, "contracted": 0, **settings, **constants},
+        meshes={
+            "outer": joined(sphere(0.6, 3, 0.05), sphere(0.12, 2, centre=(0.55, -0.5, 0.3))),
+            "inner": sphere(0.42, 2),
+        },
+    )
+
+
 Build = Callable[..., BakedAsset]
 
 
@@ -249,6 +316,16 @@ def build_teacher() -> Build:
     return teacher
 
 
+@pytest.fixture(scope="session")
+def build_shell() -> Build:
+    return shell
+
+
+@pytest.fixture(scope="session")
+def build_sphere() -> Callable[..., BakedMesh]:
+    return sphere
+
+
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -265,6 +342,7 @@ def check_golden(ctx: moderngl.Context) -> Callable[[str, BakedAsset, str], None
             "depth": picture / 3,
             "cost": picture / 30,
             "id": picture / 255,
+            "thickness": picture / 0.6,
         }.get(mode, picture)
         shown = np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)
         path = GOLDEN / f"{name}_{mode}.png"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from render.asset import (
+    MAX_MESH,
     BakedAsset,
+    BakedMesh,
     asset_bytes,
     asset_from_bytes,
     asset_path,
@@ -37,9 +40,16 @@ def closed(header: Any, tensors: dict[str, np.ndarray]) -> bytes:
     return save(tensors, metadata={"inshader": json.dumps(header)})
 
 
+TETRAHEDRON = BakedMesh(
+    np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]),
+    np.uint32([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]),
+)
+NOTHING = BakedMesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint32))
+
+
 @pytest.fixture(scope="module")
 def data(build_noise: Callable[..., BakedAsset]) -> bytes:
-    return asset_bytes(build_noise())
+    return asset_bytes(replace(build_noise(), meshes={"outer": TETRAHEDRON, "inner": NOTHING}))
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
@@ -62,6 +72,29 @@ def test_round_trip(precision: str, build_noise: Callable[..., BakedAsset], tmp_
     assert np.array_equal(again.bounds, asset.bounds) and np.array_equal(again.background, asset.background)
     assert again.camera.to_json() == asset.camera.to_json() and len(again.held_out) == 1
     assert asset_bytes(again) == asset_bytes(asset)
+
+
+def test_meshes_round_trip(data: bytes) -> None:
+    asset = asset_from_bytes(data)
+    assert set(asset.meshes) == {"outer", "inner"}
+    for name, mesh in (("outer", TETRAHEDRON), ("inner", NOTHING)):
+        found = asset.meshes[name]
+        assert np.array_equal(found.vertices, mesh.vertices) and found.vertices.dtype == np.float32
+        assert np.array_equal(found.faces, mesh.faces) and found.faces.dtype == np.uint32
+    assert asset_bytes(asset) == data
+
+
+def test_wider_numbers_of_meshes_are_stored_narrow(build_noise: Callable[..., BakedAsset]) -> None:
+    wide = BakedMesh(TETRAHEDRON.vertices.astype(np.float64), TETRAHEDRON.faces.astype(np.int64))  # type: ignore[arg-type]
+    again = asset_from_bytes(asset_bytes(replace(build_noise(), meshes={"outer": wide})))
+    assert np.array_equal(again.meshes["outer"].faces, TETRAHEDRON.faces)
+
+
+def test_files_without_meshes_are_read(data: bytes) -> None:
+    header, tensors = opened(data)
+    del header["meshes"]
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("meshes/")}
+    assert asset_from_bytes(closed(header, kept)).meshes == {}
 
 
 def test_half_precision_halves_the_file(build_noise: Callable[..., BakedAsset]) -> None:
@@ -123,6 +156,19 @@ BAD: dict[str, tuple[Change, str]] = {
     "part named in GLSL": (set_header("constants", "x; void main() {}", value=1), "named in lower case"),
     "driver as a path": (set_header("driver", value="../march"), "driver must be a name"),
     "constant of text": (set_header("constants", "stop", value="0.5"), "malformed|constant"),
+    "huge mesh": (set_header("meshes", "outer", value=[MAX_MESH + 1, 4]), "the mesh outer must have 0 to"),
+    "mesh of no count": (set_header("meshes", "outer", value=[4, True]), "the mesh outer must have 0 to"),
+    "mesh without faces": (lambda header, tensors: tensors.pop("meshes/outer/faces"), "outer/faces.*missing"),
+    "mesh of another length": (set_tensor("meshes/outer/vertices", lambda t: t[1:]), "outer has vertices"),
+    "mesh of another type": (
+        set_tensor("meshes/outer/faces", lambda t: t.astype(np.int32)),
+        "expected uint32",
+    ),
+    "mesh with NaN": (set_tensor("meshes/outer/vertices", with_nan), "outer has a vertex that is no finite"),
+    "mesh far away": (set_tensor("meshes/outer/vertices", lambda t: t + np.float32(1e7)), "within 1e"),
+    "face beyond": (set_tensor("meshes/outer/faces", lambda t: t + np.uint32(1)), "vertex 4, there are 4"),
+    "face of an empty mesh": (set_header("meshes", "inner", value=[0, 1]), "inner has faces"),
+    "mesh as a path": (set_header("meshes", "../outer", value=[0, 0]), "named in lower case"),
     "deep nesting": (set_header("held_out", value=[[[[[]]]]]), "camera"),
 }
 

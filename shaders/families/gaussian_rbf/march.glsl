@@ -14,7 +14,7 @@ void field_evaluate(vec3 u, out vec4 y[FIELD_BLOCKS]) {
     decoder(x, y);
 }
 
-float field_density(vec4 y[FIELD_BLOCKS]) {
+float field_density(vec4 y[FIELD_BLOCKS], vec3 d) {
     return exp(min(y[0].x, max_log_density));
 }
 
@@ -44,6 +44,6 @@ vec3 field_density_gradient(vec3 u) {
     features_jvp(u, x, x_dx, x_dy, x_dz);
     decoder_jvp(x, x_dx, x_dy, x_dz, y, y_dx, y_dy, y_dz);
     vec3 slope = vec3(y_dx[0].x, y_dy[0].x, y_dz[0].x);
-    return y[0].x < max_log_density ? field_density(y) * slope : vec3(0.0);
+    return y[0].x < max_log_density ? field_density(y, vec3(0.0)) * slope : vec3(0.0);
 }
 #endif
