@@ -75,6 +75,16 @@ class Kernels(Protocol):
         jitter (rays,) in [0, 1), 0.5 is what the shader does.
         """
 
+    def march_contracted(
+        self, rays_o: Tensor, rays_d: Tensor, far: float, leaps: Tensor, step: float, jitter: Tensor
+    ) -> Samples:
+        """Points along rays in world space, ``step`` apart once contracted, up to ``far``, in occupied cells.
+
+        Point k + 1 follows point k by ``step`` over the contracted ray's speed at point k; the first is at
+        ``jitter`` such steps. The box is the contracted one, [-2, 2]^3, and Samples.x is in it; Samples.t
+        are world units. Other arguments as in ``march``. Source: Barron et al. 2022, equation 10.
+        """
+
     def composite(
         self, optical: Tensor, values: Tensor, offsets: Tensor, stop: float
     ) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,6 +11,7 @@ from render.grid import HASH_PRIMES, GridSpec
 from render.network import NORMALISE_FLOOR, NetworkSpec
 from training.kernels import Samples
 from training.modules import run_layers
+from training.surface.contraction import SIDE, contract, course
 
 NAME = "torch"
 
@@ -70,6 +71,26 @@ def march(
     offsets = torch.zeros(len(rays_o) + 1, dtype=torch.int64, device=x.device)
     offsets[1:] = occupied.sum(-1).cumsum(0)
     return Samples(x[occupied], t[occupied], offsets)
+
+
+def march_contracted(
+    rays_o: Tensor, rays_d: Tensor, far: float, leaps: Tensor, step: float, jitter: Tensor
+) -> Samples:
+    shape = torch.tensor(leaps.shape, device=leaps.device)
+    t = jitter * step / course(rays_o, rays_d).norm(dim=-1)
+    columns = []
+    while bool((t < far).any()):
+        world = rays_o + t[:, None] * rays_d
+        x = (contract(world) + SIDE) / (2 * SIDE)
+        cell = torch.minimum((x * shape).long(), shape - 1)
+        columns.append((x, t, (leaps[cell.unbind(-1)] == 0) & (t < far)))
+        t = t + step / course(world, rays_d).norm(dim=-1)
+    offsets = torch.zeros(len(rays_o) + 1, dtype=torch.int64, device=rays_o.device)
+    if not columns:
+        return Samples(rays_o.new_zeros(0, 3), t.new_zeros(0), offsets)
+    x, t, kept = (torch.stack(column, 1) for column in zip(*columns, strict=True))  # (rays, steps, ...)
+    offsets[1:] = kept.sum(-1).cumsum(0)
+    return Samples(x[kept], t[kept], offsets)
 
 
 def composite(optical: Tensor, values: Tensor, offsets: Tensor, stop: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from render.camera import Camera
+from render.errors import InshaderError
 from scenes import PosedImages
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
 from training.families import Stage, seeded
@@ -34,8 +35,10 @@ class SurfaceTraining:
             a ``volume.Surface``, and ``sharpen(s)``, which raises the sharpness that it need not learn.
         generator: that made it; it goes on from there.
 
+        contracted: whether all of space is in its box (``contraction.py``).
+
     Raises:
-        InshaderError: as ``HullStart`` does.
+        InshaderError: as ``HullStart`` does; a contracted scene has pictures with alpha.
     """
 
     def __init__(
@@ -46,14 +49,20 @@ class SurfaceTraining:
         kernels: Kernels,
         device: str,
         generator: torch.Generator,
+        contracted: bool = False,
     ) -> None:
         self.config, self.field, self.generator = config, field.to(device), generator
-        self.hull = HullStart(dataset, config.occupancy_resolution, config.radius)
-        alpha = self.hull.cells is not None
-        self.backdrop = None if alpha else Backdrop(kernels, generator).to(device)
+        if contracted and dataset.train.images.shape[-1] == 4:
+            raise InshaderError(
+                "a contracted scene: its pictures have alpha, so nothing stands around the object"
+            )
+        # In a contracted scene cameras may stand anywhere, and what is far is part of the field.
+        self.hull = HullStart(dataset, config.occupancy_resolution, 0.0 if contracted else config.radius)
+        beyond = self.hull.cells is None and not contracted
+        self.backdrop = Backdrop(kernels, generator).to(device) if beyond else None
         self.volume = VolumeTraining(
             *(dataset, kernels, device, self.hull.allowed),
-            *(config.steps, config.samples_per_step, self.backdrop),
+            *(config.steps, config.samples_per_step, self.backdrop, contracted),
         )
         groups = field.groups()
         if self.backdrop is not None:

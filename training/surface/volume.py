@@ -20,6 +20,7 @@ from training.kernels import Kernels, Samples
 from training.occupancy import Occupancy
 from training.rays import PixelRays, camera_rays
 from training.surface.backdrop import Backdrop
+from training.surface.contraction import FAR, SIDE, course
 from training.surface.neus import frontal_thickness, optical_thickness
 
 STOP = 1e-3  # transmittance at which a ray ends
@@ -76,6 +77,7 @@ class VolumeTraining:
         allowed: cells (x, y, z) of the box that samples may lie in.
         steps: samples along the diagonal of the box.
         backdrop: what stands behind the box, for pictures without alpha.
+        contracted: whether the box is that of ``contraction.py``; steps are then along twice its side.
         samples_per_step: size of a batch.
     """
 
@@ -88,18 +90,23 @@ class VolumeTraining:
         steps: int,
         samples_per_step: int,
         backdrop: Backdrop | None,
+        contracted: bool = False,
     ) -> None:
         self.kernels, self.device = kernels, device
         self.pixels = PixelRays(dataset, device)
         self.occupancy = Occupancy(allowed).to(device)
         self.bounds = torch.from_numpy(np.asarray(dataset.bounds, np.float32)).to(device)
         self.background = torch.from_numpy(np.asarray(dataset.background, np.float32)).to(device)
-        self.step_size = 2.0 / steps  # the diagonal of the box is 2
+        self.contracted = contracted
+        self.step_size = (2 * SIDE if contracted else 2.0) / steps  # the diagonal of the box is 2
         self.samples_per_step, self.backdrop = samples_per_step, backdrop
         self.rays_per_step, self.steps_done = samples_per_step // 64, 0
 
     def march(self, rays_o: Tensor, rays_d: Tensor, jitter: Tensor) -> Samples:
-        return self.kernels.march(rays_o, rays_d, self.bounds, self.occupancy.leaps, self.step_size, jitter)
+        leaps, step = self.occupancy.leaps, self.step_size
+        if self.contracted:
+            return self.kernels.march_contracted(rays_o, rays_d, FAR, leaps, step, jitter)
+        return self.kernels.march(rays_o, rays_d, self.bounds, leaps, step, jitter)
 
     def loss(
         self,
@@ -115,7 +122,7 @@ class VolumeTraining:
         marched = self.march(rays_o, rays_d, jitter)
         with torch.no_grad():
             samples = visible(marched, *surface(marched.x), self.step_size)
-        rgb, left, compositing, at = self.render(field, samples, rays_d, anneal)
+        rgb, left, compositing, at = self.render(field, samples, rays_o, rays_d, anneal)
         if self.backdrop is None:  # random, lest fog of the background's colour be learnt
             background = torch.rand(len(rays_o), 3, generator=generator).to(self.device)
         else:
@@ -142,11 +149,14 @@ class VolumeTraining:
         return loss, shown
 
     def render(
-        self, field: Field, samples: Samples, rays_d: Tensor, anneal: float
+        self, field: Field, samples: Samples, rays_o: Tensor, rays_d: Tensor, anneal: float
     ) -> tuple[Tensor, Tensor, Tensor, Sections]:
         """Premultiplied colour (rays, 3) and transmittance (rays,); of samples, weights and the field."""
         d = rays_d[samples.ray_ids]
         at = field(samples.x, d)
+        if self.contracted:  # it is seen along d, but passed along the bent ray
+            along = course(rays_o[samples.ray_ids] + samples.t[:, None] * d, d)
+            d = functional.normalize(along, dim=-1, eps=1e-9)
         optical = optical_thickness(at.f, (at.gradient * d).sum(-1), self.step_size, at.s, anneal)
         colour, left, weights = self.kernels.composite(optical, at.rgb, samples.offsets, STOP)
         return colour, left, weights, at
@@ -158,7 +168,7 @@ class VolumeTraining:
         """The samples of rays (rays, 3) that are seen, and their compositing weights (n,)."""
         marched = self.march(rays_o, rays_d, torch.full((len(rays_o),), 0.5, device=self.device))
         samples = visible(marched, *surface(marched.x), self.step_size)
-        return samples, self.render(field, samples, rays_d, 1.0)[2]
+        return samples, self.render(field, samples, rays_o, rays_d, 1.0)[2]
 
     def look_again(self, surface: Surface, generator: torch.Generator) -> None:
         """Every ``OCCUPANCY_EVERY`` steps: keep the cells that are dense and seen."""
@@ -178,7 +188,7 @@ class VolumeTraining:
         rows = []
         for o, d in zip(rays_o.split(EVALUATION_RAYS), rays_d.split(EVALUATION_RAYS), strict=True):
             samples = self.march(o, d, torch.full((len(o),), 0.5, device=self.device))
-            rgb, left, *_ = self.render(field, samples, d, 1.0)
+            rgb, left, *_ = self.render(field, samples, o, d, 1.0)
             rows.append(torch.cat([rgb + left[:, None] * self.background, 1 - left[:, None]], -1))
         return np.asarray(torch.cat(rows).cpu().numpy().reshape(camera.h, camera.w, 4))
 

@@ -7,7 +7,7 @@ the same number of threads. Inner loops run over contiguous features so that LLV
 from training.kernels.cpu.gaussian import gaussian_kernels
 from training.kernels.cpu.grid import grid_encode
 from training.kernels.cpu.network import by_network, networks, networks_jacobian
-from training.kernels.cpu.rays import composite, march, per_ray_linear
+from training.kernels.cpu.rays import composite, march, march_contracted, per_ray_linear
 
 NAME = "numba"
 
@@ -18,6 +18,7 @@ __all__ = [
     "gaussian_kernels",
     "grid_encode",
     "march",
+    "march_contracted",
     "networks",
     "networks_jacobian",
     "per_ray_linear",

@@ -99,6 +99,72 @@ def march(
     return Samples(x, t, torch.from_numpy(offsets))
 
 
+@njit(inline="always")
+def _contracted(x, y, z, dx, dy, dz):
+    """What a place shrinks by, and the speed there of a ray with unit velocity d, once contracted."""
+    norm = math.sqrt(x * x + y * y + z * z)
+    if norm <= ONE:
+        return ONE, ONE
+    inverse = ONE / norm
+    shrunk = (np.float32(2) - inverse) * inverse
+    radial = (x * dx + y * dy + z * dz) * inverse
+    across = max(ONE - radial * radial, ZERO)
+    radial *= inverse * inverse
+    return shrunk, math.sqrt(shrunk * shrunk * across + radial * radial)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _walk_contracted(rays_o, rays_d, far, leaps, step, jitter, times, counts):
+    """Points in occupied cells: their places along the ray go to ``times`` (rays, most)."""
+    nx, ny, nz = leaps.shape
+    quarter, half = np.float32(0.25), np.float32(0.5)
+    for ray in prange(len(rays_o)):
+        ox, oy, oz = rays_o[ray, 0], rays_o[ray, 1], rays_o[ray, 2]
+        dx, dy, dz = rays_d[ray, 0], rays_d[ray, 1], rays_d[ray, 2]
+        _, speed = _contracted(ox, oy, oz, dx, dy, dz)
+        t, found = jitter[ray] * step / speed, 0
+        while t < far and found < times.shape[1]:
+            x, y, z = ox + t * dx, oy + t * dy, oz + t * dz
+            shrunk, speed = _contracted(x, y, z, dx, dy, dz)
+            scale = quarter * shrunk
+            cx, cy, cz = _cell(x * scale + half, nx), _cell(y * scale + half, ny), _cell(z * scale + half, nz)
+            if leaps[cx, cy, cz] == 0:
+                times[ray, found] = t
+                found += 1
+            t += step / speed
+        counts[ray] = found
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _place_contracted(rays_o, rays_d, times, offsets, x, t):
+    quarter, half = np.float32(0.25), np.float32(0.5)
+    for ray in prange(len(rays_o)):
+        dx, dy, dz = rays_d[ray, 0], rays_d[ray, 1], rays_d[ray, 2]
+        for i in range(offsets[ray], offsets[ray + 1]):
+            here = times[ray, i - offsets[ray]]
+            px, py, pz = rays_o[ray, 0] + here * dx, rays_o[ray, 1] + here * dy, rays_o[ray, 2] + here * dz
+            shrunk, _ = _contracted(px, py, pz, dx, dy, dz)
+            t[i] = here
+            x[i, 0] = px * shrunk * quarter + half
+            x[i, 1] = py * shrunk * quarter + half
+            x[i, 2] = pz * shrunk * quarter + half
+
+
+def march_contracted(
+    rays_o: Tensor, rays_d: Tensor, far: float, leaps: Tensor, step: float, jitter: Tensor
+) -> Samples:
+    o, d, shift = array(rays_o), array(rays_d), array(jitter)
+    # A contracted ray is no longer than half a great circle of the ball of radius 2 (it is bent, not looped).
+    most = math.ceil(2 * math.pi / step) + 2
+    times, counts = np.empty((len(o), most), np.float32), np.empty(len(o), np.int64)
+    _walk_contracted(o, d, np.float32(far), array(leaps), np.float32(step), shift, times, counts)
+    offsets = np.zeros(len(o) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    x, t = torch.empty(int(offsets[-1]), 3), torch.empty(int(offsets[-1]))
+    _place_contracted(o, d, times, offsets, x.numpy(), t.numpy())
+    return Samples(x, t, torch.from_numpy(offsets))
+
+
 @njit(parallel=True, fastmath=FAST, cache=True)
 def _per_ray_forward(h, rows, offsets, out):
     width = h.shape[1]
