@@ -84,7 +84,7 @@ def march_contracted(
         x = (contract(world) + SIDE) / (2 * SIDE)
         cell = torch.minimum((x * shape).long(), shape - 1)
         columns.append((x, t, (leaps[cell.unbind(-1)] == 0) & (t < far)))
-        t = t + step / course(world, rays_d).norm(dim=-1)
+        t = (t + step / course(world, rays_d).norm(dim=-1)).clamp(max=far)
     offsets = torch.zeros(len(rays_o) + 1, dtype=torch.int64, device=rays_o.device)
     if not columns:
         return Samples(rays_o.new_zeros(0, 3), t.new_zeros(0), offsets)

@@ -83,10 +83,10 @@ class Students:
         left = 1.0 - sum(stage.share for stage in begin)
         self.stages: tuple[Stage, ...] = (
             *begin,
-            Stage("teacher", 0.32 * left, self.teacher.step),
+            Stage("teacher", 0.24 * left, self.teacher.step),
             Stage("distil", 0.14 * left, self.distil),
-            Stage("volume", 0.34 * left, self.learn_volume),
-            Stage("surface", 0.2 * left, self.learn_surface),
+            Stage("volume", 0.46 * left, self.learn_volume),
+            Stage("surface", 0.16 * left, self.learn_surface),
         )
 
     def compile(self) -> None:
