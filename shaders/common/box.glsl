@@ -1,4 +1,5 @@
-// Where a ray is inside a box: t from .x to .y; .x >= .y where it misses. .x is negative for an origin inside.
+// Where a ray is inside a box: t from .x to .y; .x >= .y where it misses. .x is negative for an origin
+// inside.
 vec2 box_interval(vec3 o, vec3 d, vec3 low, vec3 high) {
     // a ray along a face would give 0 * infinity
     vec3 inverse = 1.0 / mix(d, vec3(1e-12), lessThan(abs(d), vec3(1e-12)));

@@ -1,5 +1,5 @@
-// A picture in the plane z = 0, one evaluation a pixel. Both hosts share it: image.comp and image.frag. Its numpy
-// twin is in render/drivers/image.py.
+// A picture in the plane z = 0, one evaluation a pixel. Both hosts share it: image.comp and image.frag. Its
+// numpy twin is in render/drivers/image.py.
 //
 // A family defines (shaders/families/):
 //   vec4 picture(vec2 uv)   premultiplied colour and alpha at uv in [0, 1], from the picture's bottom left

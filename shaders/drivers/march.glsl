@@ -17,7 +17,8 @@ uniform int u_mode;
 uniform vec3 u_background;
 
 // The picture's pixel for a ray that enters occupied space at sample k; cost counts evaluated samples.
-// Coverage is in .w. A do-while: software rasterisers run a loop's body once more than it has iterations otherwise.
+// Coverage is in .w. A do-while: software rasterisers run a loop's body once more than it has iterations
+// otherwise.
 vec4 march(Ray ray, float k, out float cost) {
     vec4 head[HEAD_BLOCKS];
     if (deferred == 0) field_head(ray.d, head);

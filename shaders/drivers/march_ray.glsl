@@ -1,7 +1,7 @@
 // The sample lattice of a ray and how to leap over empty space on it.
 //
-// Sample k is at t_k = t0 + (k + 0.5) * step_size, for t_k < t1: k = 0 .. n - 1. Only samples in a set cell of
-// `occupancy` count. k is kept as a float: it is exact, and takes part in float arithmetic only.
+// Sample k is at t_k = t0 + (k + 0.5) * step_size, for t_k < t1: k = 0 .. n - 1. Only samples in a set cell
+// of `occupancy` count. k is kept as a float: it is exact, and takes part in float arithmetic only.
 #include "common/box.glsl"
 #asset bounds
 #asset volume occupancy
@@ -36,8 +36,8 @@ vec3 march_point(Ray ray, float k) {
 }
 
 // The first sample from k on that lies in a set cell; n or more where there is none. The result is that of
-// testing every sample: in a cell at distance m of the nearest set one, a ray may go m - 1 cells along every axis
-// and is still in an unset one. It goes a trifle less, so that rounding cannot carry it past a sample.
+// testing every sample: in a cell at distance m of the nearest set one, a ray may go m - 1 cells along every
+// axis and is still in an unset one. It goes a trifle less, so that rounding cannot carry it past a sample.
 float march_next(Ray ray, float k) {
     int gap;
     do {

@@ -1,7 +1,8 @@
 // The ray of an invocation, of those that wait for one network, whose weights the group has loaded.
 //
-// What evaluates a network must not stand in a branch or a loop: there, software looks at each lane of each weight,
-// and takes seconds to compile. So invocations without a ray work on another one's, and keep the result to themselves.
+// What evaluates a network must not stand in a branch or a loop: there, software looks at each lane of each
+// weight, and takes seconds to compile. So invocations without a ray work on another one's, and keep the
+// result to themselves.
 struct Item {
     uint ray;
     int network;

@@ -1,5 +1,5 @@
-// The rays of a bank between the passes of the compute host, and the two queues in which they wait: for the search
-// in a cell, and for the end of a layer to be shaded. A ray waits in the bin of its network.
+// The rays of a bank between the passes of the compute host, and the two queues in which they wait: for the
+// search in a cell, and for the end of a layer to be shaded. A ray waits in the bin of its network.
 const int SEARCHING = 0, SHADING_QUEUE = 1;
 
 layout(std430, binding = 0) buffer cells_records {

@@ -2,8 +2,8 @@
 #include "drivers/trace_view.glsl"
 
 // The picture's pixel for a ray that enters occupied space at t; cost counts evaluations. Coverage is in .w.
-// The field is evaluated in one place only, and the loops are do-while: software rasterisers run both sides of a
-// branch, and a loop's body once more than it has iterations otherwise.
+// The field is evaluated in one place only, and the loops are do-while: software rasterisers run both sides
+// of a branch, and a loop's body once more than it has iterations otherwise.
 vec4 trace(Ray ray, float t, out float cost) {
     vec3 size = box_high - box_low;
     float longest = length(size / vec3(occupancy_size));

@@ -48,9 +48,9 @@ vec3 trace_point(Ray ray, float t) {
     return clamp(ray.u + t * ray.du, 0.0, 1.0);
 }
 
-// The first t from the given one on that lies in a set cell; t1 or more where there is none. A cell at distance
-// m of the nearest set one stands in the middle of a cube of 2 m - 1 unset ones a side: the ray goes to where it
-// leaves that.
+// The first t from the given one on that lies in a set cell; t1 or more where there is none. A cell at
+// distance m of the nearest set one stands in the middle of a cube of 2 m - 1 unset ones a side: the ray goes
+// to where it leaves that.
 float trace_next(Ray ray, float t) {
     int gap;
     do {

@@ -1,8 +1,8 @@
-// The search of a ray for the end of a layer: one evaluation of the field, and what follows from it. How it works
-// is told in render/drivers/trace.py; its numpy twin is render/sphere_tracing.py.
-// The driver includes trace_ray.glsl before it, and for a bank of networks defines CELLS and includes trace_bank.glsl.
-// FIRST_HIT: for rays from anywhere, of which only the first crossing is wanted, without the edges of a pixel. One
-// that begins up to SLACK behind the surface counts as begun on it.
+// The search of a ray for the end of a layer: one evaluation of the field, and what follows from it. How it
+// works is told in render/drivers/trace.py; its numpy twin is render/sphere_tracing.py. The driver includes
+// trace_ray.glsl before it, and for a bank of networks defines CELLS and includes trace_bank.glsl. FIRST_HIT:
+// for rays from anywhere, of which only the first crossing is wanted, without the edges of a pixel. One that
+// begins up to SLACK behind the surface counts as begun on it.
 
 const float EVALUATIONS = 128.0;
 const int LAYERS = 3;
@@ -121,8 +121,8 @@ void search_step(Ray ray, float longest, float f, inout Search s) {
     if (s.stage == SEARCH && (s.t >= ray.t1 || s.cost >= EVALUATIONS)) s.stage = s.low < 1.0 && EDGES ? GRAZE : LEFT;
 }
 
-// The layer at s.th, given the field there: f, and its slope in the world. Returns what it covers of the pixel, and
-// moves th by one step of Newton's.
+// The layer at s.th, given the field there: f, and its slope in the world. Returns what it covers of the
+// pixel, and moves th by one step of Newton's.
 float search_resolve(Ray ray, vec3 slope, float f, bool last, inout Search s) {
     float r = max(ray.cone * s.th, SLACK);
     if (s.stage == HIT) {

@@ -1,5 +1,6 @@
-// Gaussian RBF picture: leaf functions for drivers/image.glsl. The task is training/families/gaussian_rbf/image.py.
-// decoder: features -> premultiplied red, green, blue, and alpha where there are four.
+// Gaussian RBF picture: leaf functions for drivers/image.glsl. The task is
+// training/families/gaussian_rbf/image.py. decoder: features -> premultiplied red, green, blue, and alpha
+// where there are four.
 #asset grid features
 #asset network decoder
 

@@ -1,5 +1,6 @@
-// Gaussian RBF radiance field: leaf functions for drivers/march.glsl. The family is training/families/gaussian_rbf.py.
-// decoder: features -> [log density, h]; view: direction -> one row [bias, weights of h] per colour channel.
+// Gaussian RBF radiance field: leaf functions for drivers/march.glsl. The family is
+// training/families/gaussian_rbf.py. decoder: features -> [log density, h]; view: direction -> one row [bias,
+// weights of h] per colour channel.
 #asset grid features
 #asset network decoder
 #asset network view rows 3

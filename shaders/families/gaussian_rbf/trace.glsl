@@ -1,4 +1,5 @@
-// Gaussian RBF distance field: leaf functions for drivers/trace.glsl. decoder: features -> distance / distance_scale.
+// Gaussian RBF distance field: leaf functions for drivers/trace.glsl. decoder: features -> distance /
+// distance_scale.
 #asset grid features
 #asset network decoder
 #asset grid features jacobian

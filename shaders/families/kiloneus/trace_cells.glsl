@@ -1,5 +1,5 @@
-// KiloNeuS students: leaf functions for drivers/trace_cells.glsl. distance: position -> distance / distance_scale;
-// colour: position, normal, direction -> display colour; positions are those in the cell.
+// KiloNeuS students: leaf functions for drivers/trace_cells.glsl. distance: position -> distance /
+// distance_scale; colour: position, normal, direction -> display colour; positions are those in the cell.
 #asset bank distance
 #asset constant float distance_scale
 
