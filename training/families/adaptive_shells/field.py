@@ -35,7 +35,7 @@ class FieldConfig(SurfaceConfig):
     """Options of the field and of its first, full-ray training."""
 
     sharpness: float = Field(100.0, ge=1, le=1e4, description="kappa at the start, per world unit")
-    final_sharpness: float = Field(700.0, ge=1, le=1e5, description="kappa where nothing holds it back")
+    final_sharpness: float = Field(1200.0, ge=1, le=1e5, description="kappa where nothing holds it back")
     min_kappa: float = Field(10.0, ge=1, le=1e4, description="of the fuzziest place, per world unit")
     max_kappa: float = Field(4000.0, ge=1, le=1e6, description="of the hardest place, per world unit")
     smooth: float = Field(0.01, ge=0, le=10, description="weight of the smoothness of log kappa")

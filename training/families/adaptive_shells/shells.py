@@ -18,7 +18,6 @@ from torch import Tensor
 
 from render.asset import BakedAsset, BakedMesh
 from render.camera import Camera
-from render.occupancy import dilate
 from scenes import PosedImages
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
 from training.families import Draw, Stage, Task, facts_for_asset, seeded
@@ -34,7 +33,9 @@ from training.surface.optimisation import POINTS_AT_ONCE, SurfaceTraining
 FINAL_RATE = 0.03  # the learning rate of the band falls exponentially to this part of its start
 NOTICED = 1 << 18  # training rays that tell which places carry weight
 CARRIES = 0.01  # the weight that a place must have on one of them, lest it be cut off; the digest's guard
-EMPTY = 0.2  # world units: the distance of places outside of the visual hull
+EMPTY = 0.2  # world units: the distance of places outside of the visual hull, and of what is not seen
+RIM = 0.05  # world units: half the width of what is seen of an object at the side of the box it stands on
+SEEN, SEEN_SPREADS = 0.02, 8.0  # world units, and in units of s: how far from what is seen things are known
 EVALUATION_RAYS = 1 << 15
 
 
@@ -43,8 +44,8 @@ class Config(FieldConfig):
 
     task: Literal["shells"] = "shells"
     lattice: int = Field(256, ge=32, le=512, description="that the shell is cut from, along the longest side")
-    single_width: float = Field(0.02, gt=0, le=1, description="thinner intervals get one sample, world units")
-    spacing: float = Field(0.02, gt=0, le=1, description="of further samples, world units")
+    single_width: float = Field(0.03, gt=0, le=1, description="thinner intervals get one sample, world units")
+    spacing: float = Field(0.015, gt=0, le=1, description="of further samples, world units")
     max_samples: int = Field(16, ge=1, le=64, description="of an interval")
     max_hits: int = Field(16, ge=2, le=64, description="on the outer mesh that a ray notices")
     stop: float = Field(1e-3, ge=0, lt=1, description="transmittance at which a ray ends")
@@ -103,15 +104,19 @@ class Shells:
         keep = self.carrying(tuple(counts))
         axes = [torch.linspace(0, 1, int(n) + 1) for n in counts]
         points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).view(-1, 3)
-        f, kappa = torch.empty(len(points)), torch.empty(len(points))
+        distance, kappa = torch.empty(len(points)), torch.empty(len(points))
         for part in torch.arange(len(points)).split(POINTS_AT_ONCE):
-            f[part], kappa[part] = (value.cpu() for value in self.field.surface(points[part].to(self.device)))
+            distance[part], kappa[part] = (
+                value.cpu() for value in self.field.surface(points[part].to(self.device))
+            )
         shape = tuple(int(n) + 1 for n in counts)
-        f = torch.where(self.empty(points) | unseen_rim(keep), f.clamp(min=EMPTY), f)
+        f, s = distance.view(shape).numpy(), (1 / kappa).view(shape).numpy()
+        nothing = self.empty(points).view(shape).numpy() | unseen(keep, s, size)
+        f = np.where(nothing, np.maximum(f, np.float32(EMPTY)), f)
+        if not self.config.contracted:
+            close_where_it_stands(f, keep, size)
         options = Options(keep_faces=self.config.keep_faces, bounded=not self.config.contracted)
-        envelope = extract(
-            *(f.view(shape).numpy(), (1 / kappa).view(shape).numpy()), self.bounds, options, keep
-        )
+        envelope = extract(f, s, self.bounds, options, keep)
         self.meshes = {
             "outer": self.in_the_world(envelope.outer),
             "inner": self.in_the_world(envelope.inner),
@@ -251,18 +256,45 @@ class Shells:
         )
 
 
-def unseen_rim(carrying: NDArray[np.bool_]) -> Tensor:
-    """(points,) which lattice points on the sides of the box are near no cell (x, y, z) that carries weight.
+def unseen(
+    carrying: NDArray[np.bool_], s: NDArray[np.float32], size: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Which lattice points (x + 1, y + 1, z + 1) no training ray tells anything of.
 
-    What no ray has seen says nothing: an object that stands on the floor of its box has no underside.
+    A surface is anywhere in there: below what stands on the floor, or hangs where no camera looked from. A
+    point counts as seen near a cell that carries weight: as deep as an inner mesh may lie behind it.
+
+    Args:
+        carrying: (x, y, z) cells with weight on training rays.
+        s: of the kernel at the points, world units.
+        size: (3,) of the box, world units.
     """
-    x, y, z = carrying.shape
-    near = np.zeros((x + 2, y + 2, z + 2), bool)
-    near[1:-1, 1:-1, 1:-1] = carrying
-    near = dilate(near)
-    rim = np.ones((x + 1, y + 1, z + 1), bool)
-    rim[1:-1, 1:-1, 1:-1] = False
-    return torch.from_numpy((rim & ~near[1:, 1:, 1:]).reshape(-1))
+    from scipy.ndimage import distance_transform_edt
+
+    near = np.ones(np.add(carrying.shape, 1), bool)  # False at the corners of cells that carry weight
+    for corner in np.ndindex(2, 2, 2):
+        near[tuple(slice(i, i + n) for i, n in zip(corner, carrying.shape, strict=True))] &= ~carrying
+    distance = distance_transform_edt(near, size / carrying.shape)
+    return np.asarray(distance > np.maximum(SEEN, SEEN_SPREADS * s))
+
+
+def close_where_it_stands(
+    f: NDArray[np.float32], carrying: NDArray[np.bool_], size: NDArray[np.float32]
+) -> None:
+    """Close distances f (x + 1, y + 1, z + 1) at the sides of the box that an object stands on, in place.
+
+    Of what stands on a side the rim is seen there, and nothing of its underside. Of what sticks out of the
+    box all of the section is seen, at that side: that is left as it is, for ``extract`` to tell.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    for axis in range(3):
+        spacing = np.delete(size / carrying.shape, axis)
+        for end in (0, -1):
+            seen = np.pad(np.moveaxis(carrying, axis, 0)[end], 1)
+            if distance_transform_edt(seen, spacing).max() < RIM:
+                side = np.moveaxis(f, axis, 0)[end]
+                np.maximum(side, np.float32(EMPTY), out=side)
 
 
 PRESETS: dict[str, dict[str, Any]] = {"default": {}}
