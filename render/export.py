@@ -1,4 +1,4 @@
-"""``render-export``: an asset as a picture, a mesh, or as one shader file that needs nothing of ours.
+"""``render-export``: an asset as a picture, a film, a mesh, or as one shader file that needs nothing of ours.
 
 The ``.glsl`` file is a GLSL 3.30 fragment shader: networks as literals, tables as base64 blocks in comments
 at its end. Its first comment tells the uniforms and the tables, one a line, so a loader is a few lines of any
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,13 +18,15 @@ import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
 
-from render import command, mesh, reference
+from render import command, film, mesh, reference
+from render.animation import MOTIONS
 from render.asset import BakedAsset, asset_path, read_asset
 from render.camera import Camera
+from render.camera_path import read_camera
 from render.context import create_context
 from render.errors import InshaderError
 from render.files import atomic_write, replacing
-from render.glsl import FRAGMENT, compose
+from render.glsl import FRAGMENT, SHADERS, compose
 from render.parts import Parts, texture_rows
 from render.renderer import MODES, Renderer, driver_of
 
@@ -54,11 +55,15 @@ def glsl_text(asset: BakedAsset, camera: Camera) -> str:
     """The asset as one self-contained fragment shader; ``camera`` gives the values its comment shows.
 
     Raises:
-        InshaderError: the asset cannot be drawn, or only by compute shaders.
+        InshaderError: the asset cannot be drawn, or not by one fragment shader.
     """
     driver = driver_of(asset)
     if "fragment" not in driver.HOSTS:
         raise InshaderError(f"the driver {asset.driver} has no fragment host, so there is no .glsl of it")
+    if not (SHADERS / f"drivers/{asset.driver}.frag").exists():
+        raise InshaderError(
+            f"the driver {asset.driver} draws meshes in several passes, so there is no .glsl of it"
+        )
     parts = Parts(asset, "fragment")
     defines = {**{f"MODE_{name.upper()}": number for name, number in MODES.items()}, "NORMALS": 0}
     source = compose(
@@ -125,50 +130,44 @@ def _glsl(asset: BakedAsset, camera: Camera, path: Path) -> None:
 
 
 WRITERS: Mapping[str, Callable[[BakedAsset, Camera, Path], None]] = {".png": _png, ".glsl": _glsl}
-
-
-def read_camera(path: Path) -> Camera:
-    """The camera in a JSON file, the first one of a path of them.
-
-    Raises:
-        InshaderError: the file cannot be read or holds no camera.
-    """
-    try:
-        data = json.loads(path.read_text())
-    except OSError as error:
-        raise InshaderError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise InshaderError(f"{path}: not JSON: {error}") from error
-    try:
-        return Camera.from_json(data[0] if isinstance(data, list) and data else data)
-    except InshaderError as error:
-        raise InshaderError(f"{path}: {error}") from error
+VIDEO = ".mp4"
+SUFFIXES = (*WRITERS, VIDEO, *mesh.SUFFIXES)
 
 
 def _export(arguments: argparse.Namespace) -> None:
     target: Path = arguments.to
     suffix = target.suffix.lower()
-    write = WRITERS.get(suffix)
-    if write is None and suffix not in mesh.SUFFIXES:
-        known = " or ".join((*WRITERS, *mesh.SUFFIXES))
-        raise InshaderError(f"--to {target}: {target.suffix or 'no suffix'} is not supported, use {known}")
-    if write is not None and arguments.resolution is not None:
-        raise InshaderError(f"--resolution is that of a mesh, {' or '.join(mesh.SUFFIXES)}; use --size")
-    if arguments.driver is None and (arguments.samples is not None or arguments.denoise):
-        raise InshaderError("--samples and --denoise are those of --driver pathtrace")
-    if arguments.driver is not None and suffix != ".png":
-        raise InshaderError(f"--to {target}: --driver pathtrace writes pictures, use .png")
+    _check_options(target, suffix, arguments)
     asset = read_asset(asset_path(arguments.asset))
-    if write is None:
+    if suffix == VIDEO:
+        film.write_film(asset, target, arguments.camera, arguments.size, arguments.frames, arguments.deform)
+        return
+    if suffix in mesh.SUFFIXES:
         atomic_write(target, mesh.mesh_file(asset, suffix, arguments.resolution))
         return
     camera = asset.camera if arguments.camera is None else read_camera(arguments.camera)
     if arguments.size is not None:
         camera = camera.resized(*arguments.size)
     if arguments.driver is None:
-        write(asset, camera, target)
+        WRITERS[suffix](asset, camera, target)
     else:
         _path_traced(asset, camera, target, arguments.samples or SAMPLES, arguments.denoise)
+
+
+def _check_options(target: Path, suffix: str, arguments: argparse.Namespace) -> None:
+    """Raise InshaderError unless the options are those of what the suffix asks for."""
+    if suffix not in SUFFIXES:
+        raise InshaderError(
+            f"--to {target}: {target.suffix or 'no suffix'} is not supported, use {' or '.join(SUFFIXES)}"
+        )
+    if suffix not in mesh.SUFFIXES and arguments.resolution is not None:
+        raise InshaderError(f"--resolution is that of a mesh, {' or '.join(mesh.SUFFIXES)}; use --size")
+    if suffix != VIDEO and (arguments.frames is not None or arguments.deform is not None):
+        raise InshaderError(f"--to {target}: --frames and --deform are those of a film, use {VIDEO}")
+    if arguments.driver is None and (arguments.samples is not None or arguments.denoise):
+        raise InshaderError("--samples and --denoise are those of --driver pathtrace")
+    if arguments.driver is not None and suffix != ".png":
+        raise InshaderError(f"--to {target}: --driver pathtrace writes pictures, use .png")
 
 
 def _samples(text: str) -> int:
@@ -177,9 +176,15 @@ def _samples(text: str) -> int:
     return int(text)
 
 
+def _frames(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= film.MAX_FRAMES):
+        raise InshaderError(f"{text!r:.40} is not a number of frames: expected 1 to {film.MAX_FRAMES}")
+    return int(text)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = command.parser(
-        "render-export", "Writes an asset as a picture, a mesh or a self-contained shader."
+        "render-export", "Writes an asset as a picture, a film, a mesh or a self-contained shader."
     )
     arguments.add_argument(
         "asset", type=Path, metavar="ASSET|DIR", help="an asset, or a folder made by render-train"
@@ -189,13 +194,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         required=True,
         metavar="FILE",
-        help=f"its suffix tells what: {' '.join((*WRITERS, *mesh.SUFFIXES))}",
+        help=f"its suffix tells what: {' '.join(SUFFIXES)}",
     )
     arguments.add_argument(
-        "--camera", type=Path, metavar="FILE", help="a camera as JSON; default: the asset's own"
+        "--camera",
+        type=Path,
+        metavar="FILE",
+        help="a camera as JSON, for a film also a list of them, each with its t in seconds; default: the "
+        "asset's own, which goes around it in a film",
     )
     arguments.add_argument(
         "--size", type=command.size, metavar="WxH", help="of the picture; default: the camera's own"
+    )
+    arguments.add_argument(
+        "--frames",
+        type=_frames,
+        metavar="N",
+        help=f"of a film, {film.FPS} a second; default: as long as the path of cameras, else "
+        f"{film.SECONDS:g} seconds",
+    )
+    arguments.add_argument(
+        "--deform", choices=MOTIONS, help="what a shell does in a film; soft: it falls as a soft body"
     )
     arguments.add_argument(
         "--resolution",

@@ -1,4 +1,5 @@
-"""The surface of an asset as a triangle mesh: marching cubes over the baked distance field.
+"""The surface of an asset as a triangle mesh: marching cubes over the baked distance field, or, of a shell,
+the meshes that it holds.
 
 Only in occupied cells, and in their neighbours, is the field (``render/fields.py``) evaluated; each connected
 piece of what is left lies on one side of the surface, which its rim tells.
@@ -14,7 +15,8 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,23 +35,66 @@ Floats = NDArray[np.float32]
 Faces = NDArray[np.int64]
 
 
+class Surface(NamedTuple):
+    """A mesh: vertices (v, 3), faces (f, 3), and display colours (v, 3) of the vertices, if it has any."""
+
+    vertices: NDArray[np.float64]
+    faces: Faces
+    colours: Floats | None
+
+
 def mesh_file(asset: BakedAsset, suffix: str, resolution: int | None = None) -> bytes:
     """The content of a ``.ply`` or ``.glb`` file with the surface, in the data set's own frame.
 
-    Vertices are shared by the faces around them and have normals.
+    Vertices are shared by the faces around them and have normals. Of a shell a ``.ply`` file holds the outer
+    mesh, a ``.glb`` file both, each as a node of its name.
 
     Raises:
-        InshaderError: as ``extract_mesh`` does; or no trimesh.
+        InshaderError: as ``extract_mesh`` or ``envelope`` does; or no trimesh.
     """
-    vertices, faces = extract_mesh(asset, DEFAULT_RESOLUTION if resolution is None else resolution)
-    normals = vertex_normals(vertices, faces)
-    colours = vertex_colours(asset, vertices, faces) if "colour" in asset.networks else None
+    if asset.driver == "shell":
+        if resolution is not None:
+            raise InshaderError("--resolution: the meshes of a shell are as they are, leave it out")
+        parts = envelope(asset)
+    else:
+        vertices, faces = extract_mesh(asset, DEFAULT_RESOLUTION if resolution is None else resolution)
+        colours = vertex_colours(asset, vertices, faces) if "colour" in asset.networks else None
+        parts = {"surface": Surface(vertices, faces, colours)}
     if suffix == ".glb":
-        return _glb(vertices, normals, faces, colours)
+        return _glb(parts)
     trimesh = require("trimesh", "train")
+    vertices, faces, colours = next(iter(parts.values()))
     rgb = None if colours is None else np.rint(255 * colours).astype(np.uint8)
+    normals = vertex_normals(vertices, faces)
     mesh = trimesh.Trimesh(vertices, faces, vertex_normals=normals, vertex_colors=rgb, process=False)
     return bytes(mesh.export(file_type="ply", vertex_normal=True))
+
+
+def envelope(asset: BakedAsset) -> dict[str, Surface]:
+    """The meshes of a shell that have faces, the outer one first, in the data set's frame.
+
+    Raises:
+        InshaderError: the asset's parts do not fit.
+    """
+    driver_of(asset)
+    found = {}
+    for name in ("outer", "inner"):
+        mesh = asset.meshes[name]
+        if len(mesh.faces):
+            found[name] = Surface(
+                *_in_source(asset, mesh.vertices.astype(np.float64), mesh.faces.astype(np.int64)), None
+            )
+    return found
+
+
+def _in_source(
+    asset: BakedAsset, vertices: NDArray[np.float64], faces: Faces
+) -> tuple[NDArray[np.float64], Faces]:
+    """A mesh of the world in the data set's frame, its outside kept outside."""
+    source_from_world = np.linalg.inv(asset.world_from_source)
+    vertices = vertices @ source_from_world[:3, :3].T + source_from_world[:3, 3]
+    mirrored = np.linalg.det(source_from_world[:3, :3]) < 0
+    return vertices, faces[:, ::-1] if mirrored else faces
 
 
 def vertex_colours(asset: BakedAsset, vertices: NDArray[np.float64], faces: Faces) -> Floats:
@@ -80,61 +125,80 @@ def vertex_colours(asset: BakedAsset, vertices: NDArray[np.float64], faces: Face
     return colours
 
 
-def _glb(
-    vertices: NDArray[np.float64], normals: NDArray[np.float64], faces: Faces, colours: Floats | None
-) -> bytes:
-    """One mesh as a binary glTF 2.0 file. Source: Khronos, "glTF 2.0 specification", sections 3.7.2 and 4."""
-    position = vertices.astype("<f4")
-    parts: list[tuple[str, NDArray[Any], int, dict[str, Any]]] = [  # name, array, component type, more
-        ("POSITION", position, 5126, {"min": position.min(0).tolist(), "max": position.max(0).tolist()}),
-        ("NORMAL", normals.astype("<f4"), 5126, {}),
+def _glb(surfaces: Mapping[str, Surface]) -> bytes:
+    """Meshes as a binary glTF 2.0 file, a node each.
+
+    Source: Khronos, "glTF 2.0 specification", sections 3.7.2 and 4.
+    """
+    arrays: list[NDArray[Any]] = []
+    accessors: list[dict[str, Any]] = []
+    meshes: list[dict[str, Any]] = []
+    for name, surface in surfaces.items():
+        parts = _gltf_parts(surface)
+        first = len(arrays)
+        primitive: dict[str, Any] = {
+            "attributes": {attribute: first + k for k, (attribute, *_) in enumerate(parts[:-1])},
+            "indices": first + len(parts) - 1,
+        }
+        if surface.colours is not None:
+            primitive["material"] = 0
+        meshes.append({"name": name, "primitives": [primitive]})
+        for _, array, component, more in parts:
+            kind = "SCALAR" if array.shape[1] == 1 else f"VEC{array.shape[1]}"
+            view = {"bufferView": len(arrays), "componentType": component, "count": len(array), "type": kind}
+            accessors.append({**view, **more})
+            arrays.append(array)
+    starts = np.cumsum([0, *(array.nbytes for array in arrays)]).tolist()
+    views = [
+        {
+            "buffer": 0,
+            "byteOffset": start,
+            "byteLength": array.nbytes,
+            "target": 34963 if array.shape[1] == 1 else 34962,  # ELEMENT_ARRAY_BUFFER, ARRAY_BUFFER
+        }
+        for start, array in zip(starts, arrays, strict=False)
     ]
-    if colours is not None:
-        linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)  # sRGB
-        opaque = np.concatenate([linear, np.ones_like(linear[:, :1])], 1)  # so that rows are multiples of 4
-        parts.append(("COLOR_0", np.rint(65535 * opaque).astype("<u2"), 5123, {"normalized": True}))
-    parts.append(("indices", faces.reshape(-1, 1).astype("<u4"), 5125, {}))
-    accessors, views, start = [], [], 0
-    for k, (name, array, component, more) in enumerate(parts):
-        kind = "SCALAR" if name == "indices" else f"VEC{array.shape[1]}"
-        accessors.append(
-            {"bufferView": k, "componentType": component, "count": len(array), "type": kind, **more}
-        )
-        target = 34963 if name == "indices" else 34962  # ELEMENT_ARRAY_BUFFER, ARRAY_BUFFER
-        views.append({"buffer": 0, "byteOffset": start, "byteLength": array.nbytes, "target": target})
-        start += array.nbytes
-    names = [name for name, *_ in parts[:-1]]
-    primitive: dict[str, Any] = {
-        "attributes": {name: k for k, name in enumerate(names)},
-        "indices": len(names),
-    }
     scene: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": "Inshader"},
         "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0}],
-        "meshes": [{"primitives": [primitive]}],
+        "scenes": [{"nodes": list(range(len(meshes)))}],
+        "nodes": [{"name": name, "mesh": k} for k, name in enumerate(surfaces)],
+        "meshes": meshes,
         "accessors": accessors,
         "bufferViews": views,
-        "buffers": [{"byteLength": start}],
+        "buffers": [{"byteLength": starts[-1]}],
     }
-    if colours is not None:
-        primitive["material"] = 0
+    if any(surface.colours is not None for surface in surfaces.values()):
         scene["materials"] = [{"extensions": {"KHR_materials_unlit": {}}}]
         scene["extensionsUsed"] = ["KHR_materials_unlit"]
     text = json.dumps(scene, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
-    content = b"".join(array.tobytes() for _, array, *_ in parts)
+    content = b"".join(array.tobytes() for array in arrays)
     head = struct.pack("<4sII", b"glTF", 2, 28 + len(text) + len(content))
-    return b"".join(
-        [
-            head,
-            struct.pack("<I4s", len(text), b"JSON"),
-            text,
-            struct.pack("<I4s", len(content), b"BIN\0"),
-            content,
-        ]
+    pieces = (
+        struct.pack("<I4s", len(text), b"JSON"),
+        text,
+        struct.pack("<I4s", len(content), b"BIN\0"),
+        content,
     )
+    return b"".join([head, *pieces])
+
+
+def _gltf_parts(surface: Surface) -> list[tuple[str, NDArray[Any], int, dict[str, Any]]]:
+    """Name, array, type of its numbers and what else is told, of each attribute, the indices last."""
+    position = surface.vertices.astype("<f4")
+    normals = vertex_normals(surface.vertices, surface.faces).astype("<f4")
+    extent = {"min": position.min(0).tolist(), "max": position.max(0).tolist()}
+    parts: list[tuple[str, NDArray[Any], int, dict[str, Any]]] = [
+        ("POSITION", position, 5126, extent),
+        ("NORMAL", normals, 5126, {}),
+    ]
+    if surface.colours is not None:
+        srgb = surface.colours
+        linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+        opaque = np.concatenate([linear, np.ones_like(linear[:, :1])], 1)  # so that rows are multiples of 4
+        parts.append(("COLOR_0", np.rint(65535 * opaque).astype("<u2"), 5123, {"normalized": True}))
+    return [*parts, ("indices", surface.faces.reshape(-1, 1).astype("<u4"), 5125, {})]
 
 
 def extract_mesh(
@@ -163,11 +227,7 @@ def extract_mesh(
     vertices, faces = isosurface(values, np.stack([low - rim, high + rim]))
     if len(faces) == 0:
         raise InshaderError("its distance has no zero in the box, so there is no surface to export")
-    source_from_world = np.linalg.inv(asset.world_from_source)
-    vertices = np.clip(vertices, low, high) @ source_from_world[:3, :3].T + source_from_world[:3, 3]
-    if np.linalg.det(source_from_world[:3, :3]) < 0:  # a mirror turns faces inside out
-        faces = faces[:, ::-1]
-    return vertices, faces
+    return _in_source(asset, np.clip(vertices, low, high), faces)
 
 
 def isosurface(values: Floats, bounds: NDArray[np.floating]) -> tuple[NDArray[np.float64], Faces]:

@@ -7,7 +7,7 @@
 A *driver* is a module of ``render/drivers`` with ``MODES``, ``HOSTS``, ``check(asset)``, a class ``Passes``
 and the numpy twin ``reference(asset, camera, mode)``; the asset names it. ``pathtrace`` stands above them: it
 is asked for by name and has no twin. A driver that knows a state has ``read_state`` for it, whose result its
-passes get.
+passes and its twin get.
 """
 
 from __future__ import annotations
@@ -71,6 +71,21 @@ def check_mode(driver: ModuleType, mode: str) -> None:
     if mode not in driver.MODES:
         name = driver.__name__.rpartition(".")[2]
         raise InshaderError(f"the driver {name} has no mode {mode!r:.40}, it has {', '.join(driver.MODES)}")
+
+
+def driver_state(driver: ModuleType, state: Mapping[str, Any] | None) -> tuple[Any, ...]:
+    """What passes and the twin of ``driver`` get of a state besides camera and mode.
+
+    Raises:
+        InshaderError: it knows no such state.
+    """
+    read_state = getattr(driver, "read_state", None)
+    if read_state is not None:
+        return (read_state(state or {}),)
+    if state:
+        name = driver.__name__.rpartition(".")[2]
+        raise InshaderError(f"the driver {name} has no state {next(iter(state))!r:.40}")
+    return ()
 
 
 class Frame:
@@ -162,16 +177,14 @@ class Renderer:
         Args:
             size: (w, h) of the picture; None: the camera's own.
             mode: one of ``MODES`` that the driver has.
-            state: what a driver wants besides, such as the samples of ``pathtrace``: see its ``read_state``.
+            state: what a driver wants besides, such as the samples of ``pathtrace`` or the deformation of
+                ``shell``: see its ``read_state``.
 
         Raises:
             InshaderError: the driver has no such mode or no such state, or the size is unusable.
         """
         check_mode(self.driver, mode)
-        read_state = getattr(self.driver, "read_state", None)
-        if state and read_state is None:
-            raise InshaderError(f"the driver {self.asset.driver} has no state {next(iter(state))!r:.40}")
-        more = () if read_state is None else (read_state(state or {}),)
+        more = driver_state(self.driver, state)
         if size is not None and tuple(size) != (camera.w, camera.h):
             camera = camera.resized(*size)
         limit = int(self.ctx.info["GL_MAX_TEXTURE_SIZE"])

@@ -12,22 +12,24 @@ stays by blending.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
+from render.animation import Deformation, check_deformation
 from render.asset import BakedAsset, BakedMesh
+from render.bvh import build_tree
 from render.camera import Camera
 from render.errors import InshaderError
 from render.glsl import COMPUTE, FRAGMENT, compose, compute_program, draw_program
 from render.intervals import NEAR, SHORTEST
-from render.mesh_hits import face_table
-from render.parts import TEXTURE_WIDTH, DeviceTables, Parts
-from render.stage_tables import lay_out_tree
+from render.parts import DeviceTables, Parts
+from render.shell_pose import DEFINES as POSE_DEFINES
+from render.shell_pose import PoseTable, moved_tree
+from render.shell_targets import FACES, Layer, Mesh
 from render.targets import Targets, view_uniforms, write_uniforms
 from render.timing import PassTimer
 
@@ -40,89 +42,7 @@ LIST_BYTES = 1 << 27  # of hits, or of pixels: what OpenGL grants a buffer
 MAX_PEELS = 1024
 TREE_BINDING = 5  # as in common/bvh.glsl
 RAYS_BINDING = 3  # as in shell_cast.comp, and of the answers one more
-FACES, SOLID, PEEL, STATES = 10, 11, 12, 13  # texture units beyond those of the tables
-
-
-class Mesh:
-    """A mesh on the device, to be drawn by several programs."""
-
-    def __init__(self, ctx: moderngl.Context, mesh: BakedMesh) -> None:
-        self.ctx, self.empty = ctx, not len(mesh.faces)
-        if self.empty:
-            return
-        self.vertices = ctx.buffer(mesh.vertices.astype("f4").tobytes())
-        self.indices = ctx.buffer(mesh.faces.astype("u4").tobytes())
-        rows = face_rows(mesh)
-        self.faces = ctx.texture((TEXTURE_WIDTH, len(rows)), 4, rows.tobytes(), dtype="f4")
-        self.faces.filter = (moderngl.NEAREST, moderngl.NEAREST)
-        self.arrays: dict[int, moderngl.VertexArray] = {}
-
-    def move(self, mesh: BakedMesh) -> None:
-        """Draw these vertices from now on; the faces are the same."""
-        if not self.empty:
-            self.vertices.write(mesh.vertices.astype("f4").tobytes())
-            self.faces.write(face_rows(mesh).tobytes())
-
-    def draw(self, program: moderngl.Program) -> None:
-        if self.empty:
-            return
-        if program.glo not in self.arrays:
-            self.arrays[program.glo] = self.ctx.vertex_array(
-                program, [(self.vertices, "3f", "in_x")], self.indices, index_element_size=4
-            )
-        self.faces.use(FACES)
-        self.arrays[program.glo].render(moderngl.TRIANGLES)
-
-    def release(self) -> None:
-        if not self.empty:
-            items: Iterable[Any] = (*self.arrays.values(), self.faces, self.indices, self.vertices)
-            for item in items:
-                item.release()
-
-
-def face_rows(mesh: BakedMesh) -> NDArray[np.float32]:
-    """``face_table`` as rows of a texture (rows, TEXTURE_WIDTH, 4), the last one filled up with zeros."""
-    texels = face_table(mesh).reshape(-1, 4)
-    return np.pad(texels, ((0, -len(texels) % TEXTURE_WIDTH), (0, 0))).reshape(-1, TEXTURE_WIDTH, 4)
-
-
-class Layer:
-    """Float textures of one size with a framebuffer, as many as ``components`` names, made when sized."""
-
-    def __init__(self, ctx: moderngl.Context, components: tuple[int, ...], dtype: str = "f4") -> None:
-        self.ctx, self.components, self.dtype = ctx, components, dtype
-        self.textures: list[moderngl.Texture] = []
-        self.framebuffer: moderngl.Framebuffer | None = None
-
-    def resize(self, size: tuple[int, int]) -> None:
-        if self.framebuffer is not None and self.framebuffer.size == size:
-            return
-        self.release()
-        self.textures = [self.ctx.texture(size, count, dtype=self.dtype) for count in self.components]
-        for texture in self.textures:
-            texture.filter = (moderngl.NEAREST, moderngl.NEAREST)
-        self.framebuffer = self.ctx.framebuffer(self.textures)
-
-    @contextmanager
-    def target(self, blending: int | None = None) -> Iterator[None]:
-        """Draw into it; ``blending``: moderngl.MIN or MAX of what is there and what is drawn."""
-        assert self.framebuffer is not None
-        flags = moderngl.NOTHING if blending is None else moderngl.BLEND
-        with self.ctx.scope(self.framebuffer, enable_only=flags):
-            if blending is not None:
-                self.ctx.blend_equation = blending  # type: ignore[assignment]
-            yield
-            self.ctx.blend_equation = moderngl.FUNC_ADD  # type: ignore[assignment]
-
-    def clear(self, value: float) -> None:
-        assert self.framebuffer is not None
-        self.framebuffer.clear(value, value, value, value)
-
-    def release(self) -> None:
-        for item in (self.framebuffer, *self.textures):
-            if item is not None:
-                item.release()
-        self.framebuffer, self.textures = None, []
+POSE, SOLID, PEEL, STATES = 9, 11, 12, 13  # texture units beyond those of the tables, as is FACES
 
 
 class MeshPasses:
@@ -139,6 +59,30 @@ class MeshPasses:
         self.targets = Targets(ctx, "fragment")  # wires are drawn by either host
         self.solid = Layer(ctx, (1,))
         self.mesh_program("solid")
+        self.deformation: Deformation | None = None
+        self.pose = PoseTable(ctx)
+        self.pose_uniforms: dict[str, bytes] = {}
+
+    def deform(self, deformation: Deformation | None) -> None:
+        """Draw the shell so from now on; None: as it was learnt.
+
+        Raises:
+            InshaderError: the deformation is that of another shell.
+        """
+        if deformation is None:
+            self.move(self.asset.meshes)
+        else:
+            check_deformation(self.asset, deformation)
+            self.pose_uniforms = self.pose.write(deformation.pose)
+            self.move(deformation.meshes)
+        self.deformation = deformation
+
+    def sampling(self, name: str) -> tuple[str, dict[str, float]]:
+        """Of a program that samples the field, the variant for what is drawn now: its name and macros."""
+        if self.deformation is None:
+            return name, {}
+        self.pose.bind(POSE)
+        return f"{name} deformed", {"DEFORMED": 1, **POSE_DEFINES}
 
     def move(self, meshes: Mapping[str, BakedMesh]) -> None:
         """Draw meshes of other vertices and the same faces from now on; the field stays where it is."""
@@ -174,12 +118,18 @@ class MeshPasses:
             "u_camera_from_world": np.linalg.inv(camera.world_from_camera[:3, :3]).T.astype("f4").tobytes(),
             "u_size": np.array([camera.w, camera.h], "f4").tobytes(),
             "u_pixels": np.array([camera.w, camera.h], "i4").tobytes(),
+            **self.pose_uniforms,
             "u_nothing": np.append(nothing, 0).astype("f4").tobytes(),
         }
 
-    def draw(self, camera: Camera, mode: str, timer: PassTimer) -> tuple[moderngl.Texture, moderngl.Texture]:
+    def draw(
+        self, camera: Camera, mode: str, timer: PassTimer, deformation: Deformation | None = None
+    ) -> tuple[moderngl.Texture, moderngl.Texture]:
         """The picture (r, g, b, coverage) and the evaluations per pixel, row 0 at the top."""
         size = camera.w, camera.h
+        if deformation is not self.deformation:
+            with timer.measure("deform"):
+                self.deform(deformation)
         self.targets.resize(size)
         if mode == "wire":
             with timer.measure("wire"):
@@ -212,7 +162,7 @@ class MeshPasses:
             self.ctx.blend_equation = moderngl.FUNC_ADD  # type: ignore[assignment]
 
     def release(self) -> None:
-        for item in (*self.meshes.values(), self.targets, self.solid, *self.programs.values()):
+        for item in (*self.meshes.values(), self.targets, self.solid, self.pose, *self.programs.values()):
             item.release()
 
 
@@ -230,19 +180,26 @@ class ComputePasses(MeshPasses):
         self.mesh_program("list", LIST_WRITES=1)
         self.ray_program("enter", "shell_enter.comp")
         self.ray_program("sort", "shell_sort.comp")
-        self.ray_program("shade", "shell.comp", BVH=0)
+        self.sampling_program("shade", "shell.comp", BVH=0)
         self.tables = DeviceTables(ctx, self.parts)
         self.scratch = Layer(ctx, (1,), "f1")  # a framebuffer must have something to be drawn into
         self.buffers: list[moderngl.Buffer] = []  # work, counts, hits
         self.tree: moderngl.Buffer | None = None
+        self.order: NDArray[np.int64] | None = None  # of faces in the tree's leaves
         self.pixels, self.room, self.overflow = 0, 0, 0
 
-    def ray_program(self, name: str, path: str, **defines: int) -> moderngl.ComputeShader:
+    def sampling_program(self, name: str, path: str, **defines: float) -> moderngl.ComputeShader:
+        """The variant of a program for what is drawn now."""
+        variant, more = self.sampling(name)
+        return self.ray_program(variant, path, **defines, **more)
+
+    def ray_program(self, name: str, path: str, **defines: float) -> moderngl.ComputeShader:
         if name not in self.programs:
             source = compose(f"drivers/{path}", **self.options(defines))
             self.programs[name] = compute_program(self.ctx, source)
-            if "u_solid" in self.programs[name]:
-                self.programs[name]["u_solid"] = SOLID
+            for uniform, unit in (("u_solid", SOLID), ("u_pose", POSE)):
+                if uniform in self.programs[name]:
+                    self.programs[name][uniform] = unit
         found: moderngl.ComputeShader = self.programs[name]
         return found
 
@@ -274,6 +231,7 @@ class ComputePasses(MeshPasses):
         for binding, buffer in enumerate(self.buffers):
             buffer.bind_to_storage_buffer(binding)
         uniforms["u_room"] = np.int32(self.room).tobytes()
+        self.sampling_program("shade", "shell.comp", BVH=0)
         write_uniforms(self.programs.values(), uniforms)
         with timer.measure("outer"), self.scratch.target():
             self.meshes["outer"].draw(self.programs["list"])
@@ -292,9 +250,9 @@ class ComputePasses(MeshPasses):
         self.ctx.memory_barrier()
 
     def draw_bin(self, number: int, uniforms: dict[str, bytes]) -> None:
-        program = self.programs["shade"]
+        program = self.sampling_program("shade", "shell.comp", BVH=0)
         if number == OVERFLOW:
-            program = self.ray_program("cast", "shell.comp", BVH=1)
+            program = self.sampling_program("cast", "shell.comp", BVH=1)
             self.bind_tree()
             write_uniforms([program], uniforms)
         program["u_bin"] = number
@@ -308,29 +266,34 @@ class ComputePasses(MeshPasses):
         self.tree = None
 
     def bind_tree(self) -> None:
-        """The tree of all faces, made when rays are first cast; the outer mesh's belong to 0, others to 1."""
+        """The tree of all faces, made when rays are first cast; the outer mesh's belong to 0, others to 1.
+
+        Faces that have moved keep their places in it, and only its boxes are drawn anew.
+        """
         if self.tree is None:
             meshes = [self.shapes[name] for name in ("outer", "inner")]
             triangles = np.concatenate([mesh.vertices[mesh.faces] for mesh in meshes])
             owner = np.repeat(np.arange(2, dtype=np.float32), [len(mesh.faces) for mesh in meshes])
-            self.tree = self.ctx.buffer(lay_out_tree(triangles, owner).tobytes())
+            self.order = build_tree(triangles)[1] if self.order is None else self.order
+            self.tree = self.ctx.buffer(moved_tree(self.order, triangles, owner).tobytes())
         self.tree.bind_to_storage_buffer(TREE_BINDING)
 
     def cast(self, rays: moderngl.Buffer, answers: moderngl.Buffer, count: int) -> None:
-        """What rays from anywhere gather.
+        """What rays from anywhere gather of the shell, deformed as it was drawn last.
 
         Args:
             rays: of each two vec4: origin in the world, 0; unit direction, 0.
             answers: of each two vec4: colour without background, coverage; transmittance, samples, length
                 within the shell, 0.
         """
-        program = self.ray_program("rays", "shell_cast.comp", BVH=1)
+        program = self.sampling_program("rays", "shell_cast.comp", BVH=1)
         self.bind_tree()
         self.tables.bind([])
         rays.bind_to_storage_buffer(RAYS_BINDING)
         answers.bind_to_storage_buffer(RAYS_BINDING + 1)
         values = {"u_mode": np.int32(self.modes["colour"]), "u_count": np.int32(count)}
-        write_uniforms([program], {name: value.tobytes() for name, value in values.items()})
+        uniforms = {name: value.tobytes() for name, value in values.items()}
+        write_uniforms([program], {**uniforms, **self.pose_uniforms})
         program.run(-(-count // 64))
         self.ctx.memory_barrier()
 
@@ -357,42 +320,49 @@ class FragmentPasses(MeshPasses):
     def __init__(self, ctx: moderngl.Context, asset: BakedAsset, modes: Mapping[str, int]) -> None:
         super().__init__(ctx, asset, modes)
         self.mesh_program("peel")["u_walk"] = STATES + 2
-        self.screens = {name: self.screen(name) for name in ("step", "resolve")}
+        self.screens: dict[str, moderngl.VertexArray] = {}
+        self.screen("step")
+        self.screen("resolve")
         self.tables = DeviceTables(ctx, self.parts)
         self.peel = Layer(ctx, (2,))
         self.states = [Layer(ctx, (4, 4, 4)) for _ in range(2)]
         self.last, self.overflow = 0, 0
 
     def screen(self, name: str) -> moderngl.VertexArray:
-        """``shell_<name>.frag`` over the whole picture."""
-        source = compose(f"drivers/shell_{name}.frag", **self.options({}))
+        """``shell_<name>.frag`` over the whole picture, the variant for what is drawn now."""
+        variant, defines = self.sampling(name)
+        if variant in self.screens:
+            return self.screens[variant]
+        source = compose(f"drivers/shell_{name}.frag", **self.options(defines))
         program = draw_program(self.ctx, compose("common/screen.vert", version=FRAGMENT), source)
-        units = {"u_solid": SOLID, "u_peel": PEEL}
+        units = {"u_solid": SOLID, "u_peel": PEEL, "u_pose": POSE}
         units |= {f"u_{part}": STATES + k for k, part in enumerate(("sums", "costs", "walk"))}
         for uniform, unit in units.items():
             if uniform in program:
                 program[uniform] = unit
-        self.programs[name] = program
-        return self.ctx.vertex_array(program, [])
+        self.programs[variant] = program
+        self.screens[variant] = self.ctx.vertex_array(program, [])
+        return self.screens[variant]
 
     def draw_samples(self, camera: Camera, uniforms: dict[str, bytes], timer: PassTimer) -> None:
         for layer in (self.peel, *self.states):
             layer.resize((camera.w, camera.h))
+        step = self.screen("step")
         write_uniforms(self.programs.values(), uniforms)
         self.tables.bind([self.programs[name] for name in self.screens])
         with timer.measure(self.asset.driver):
             left, number = 1, 0
             while left and number < MAX_PEELS:  # each peel goes on by a face at least
-                for name in ("peel", "step"):
-                    self.programs[name]["u_number"] = number
-                left = self.draw_peel(number)
+                for program in (self.programs["peel"], step.program):
+                    program["u_number"] = number
+                left = self.draw_peel(number, step)
                 number += 1
             self.overflow = left
             self.last = (number - 1) % 2
             self.use_states(number)
             self.targets.fill(self.screens["resolve"])
 
-    def draw_peel(self, number: int) -> int:
+    def draw_peel(self, number: int, step: moderngl.VertexArray) -> int:
         """One interval further; how many faces of pixels were left."""
         self.use_states(number)
         query = self.ctx.query(samples=True)
@@ -402,7 +372,7 @@ class FragmentPasses(MeshPasses):
                 self.meshes["outer"].draw(self.programs["peel"])
         self.peel.textures[0].use(PEEL)
         with self.states[number % 2].target():
-            self.screens["step"].render(moderngl.TRIANGLES, vertices=3)
+            step.render(moderngl.TRIANGLES, vertices=3)
         return int(query.samples)
 
     def use_states(self, number: int) -> None:

@@ -11,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from render.animation import SHAPES
 from viewer import keys
 from viewer.fly import SPEEDS
 from viewer.orbit import FOVS
 from viewer.overlay import Overlay
+from viewer.puppet import ANGLES, AXES
 from viewer.resolution import LOWEST, scaled
 from viewer.session import UPS, Session, short_name
 
@@ -31,6 +33,15 @@ MODE_TIPS = {
     "cost": "network evaluations for each pixel; white is many",
     "id": "which network draws a pixel",
     "error": "difference to the truth",
+    "thickness": "length of each ray within the shell; white is long",
+    "wire": "edges of the outer mesh, blue, and of the inner one, orange",
+}
+
+DEFORMATION_TIPS = {
+    "none": "the shell as it was learnt",
+    "twist": "turned, the more the further from its foot",
+    "bend": "bent into an arc",
+    "soft": "a soft body that falls onto a floor",
 }
 
 
@@ -128,6 +139,8 @@ def _panel(overlay: Overlay, session: Session, size: tuple[int, int], display: t
         _assets(imgui, session)
         _picture(imgui, session)
         _camera(imgui, session)
+        if session.deformable:
+            _deformation(imgui, session)
         _output(imgui, session, size)
         _speed(imgui, session)
         _facts(imgui, session)
@@ -238,6 +251,37 @@ def _camera(imgui: Any, session: Session) -> None:
         _tip(imgui, "the direction that is up in the picture")
         if changed:
             session.set_up(choices[index])
+
+
+def _deformation(imgui: Any, session: Session) -> None:
+    imgui.separator_text("Deformation")
+    puppet = session.puppet
+    kind = "none" if puppet is None else puppet.kind
+    for place, (name, tip) in enumerate(DEFORMATION_TIPS.items()):
+        if place:
+            imgui.same_line()
+        if imgui.radio_button(name, name == kind):
+            session.deform(kind=name)
+        _tip(imgui, tip)
+    if puppet is None:
+        return
+    if kind in SHAPES:
+        changed, angle = imgui.slider_float("angle", puppet.angle, *ANGLES, "%.0f degrees", _always(imgui))
+        _tip(imgui, "between the shell's foot and its head")
+        if changed:
+            session.deform(angle=angle)
+        changed, index = imgui.combo("along", list(AXES).index(puppet.axis), list(AXES))
+        _tip(imgui, "the axis that leads from the foot to the head")
+        if changed:
+            session.deform(axis=list(AXES)[index])
+    elif kind == "soft":
+        if imgui.button("pause" if puppet.playing else "play"):
+            puppet.playing = not puppet.playing
+        _tip(imgui, "halt the soft body, or let it move on")
+        imgui.same_line()
+        if imgui.button("drop"):
+            session.restart()
+        _tip(imgui, "let it fall anew from where it was")
 
 
 def _output(imgui: Any, session: Session, size: tuple[int, int]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import moderngl
 import numpy as np
 
+from render.animation import Deformation
 from render.asset import BakedAsset, asset_path, read_asset
 from render.camera import Camera
 from render.errors import InshaderError
@@ -23,6 +24,7 @@ from render.files import replacing
 from render.renderer import Frame, Renderer
 from viewer.fly import FAST, SPEEDS, Fly
 from viewer.orbit import Orbit, Vector, clamp
+from viewer.puppet import Puppet
 from viewer.resolution import FrameTimes, adapted, scaled
 from viewer.screen import Screen
 from viewer.settings import Settings
@@ -50,6 +52,7 @@ class Session:
         mode, view, up, exposure, background: how; ``up`` is one of ``UPS`` or None for the asset's own,
             ``background`` a display colour or None for the asset's own.
         held_out: the index of the held-out view that was jumped to last.
+        puppet: how the asset is deformed, once that was asked for.
         times, stats, scale: of the frames drawn last: seconds, ``Frame.stats``, and the resolution.
 
     Raises:
@@ -65,6 +68,7 @@ class Session:
     ) -> None:
         self.ctx, self.assets, self.settings = ctx, list(assets), settings
         self.screen = Screen(ctx)
+        self.puppet: Puppet | None = None
         self.index = -1
         self.times = FrameTimes()
         self.stats: Mapping[str, Any] = {}
@@ -78,7 +82,8 @@ class Session:
         self._frame: Frame | None = None
         self._drawn: tuple[Any, ...] = ()  # what the frame shows
         self._seen: Orbit | Fly | None = None
-        self._moved = -REST  # when the view was seen to change
+        self._bent: Deformation | None = None
+        self._moved = -REST  # when the view or the shell was seen to change
         self._motion_scale: float | None = None  # None before any frame was timed
         self._looked = 0.0  # when the stats were taken
         self._watched = time.monotonic()
@@ -180,7 +185,7 @@ class Session:
             comparable = old.driver == asset.driver and bool(
                 np.array_equal(old.bounds, asset.bounds) and np.array_equal(old.up, asset.up)
             )
-        self.index, self.asset, self.renderer = index, asset, renderer
+        self.index, self.asset, self.renderer, self.puppet = index, asset, renderer, None
         self._frame, self._drawn, self.stats, self._motion_scale = None, (), {}, None
         self.times.clear()
         if self.mode not in renderer.driver.MODES:
@@ -198,6 +203,48 @@ class Session:
         if mode in self.modes and mode != self.mode:
             self.mode = mode
             self.times.clear()  # another program draws it
+
+    # --- deformation --------------------------------------------------------------------------------------
+
+    @property
+    def deformable(self) -> bool:
+        """Whether the asset is a shell."""
+        return self.asset.driver == "shell"
+
+    def deform(self, kind: str | None = None, angle: float | None = None, axis: str | None = None) -> None:
+        """Deform the shell, as ``Puppet.set`` does; soon, where its cage has to be made first."""
+        if self.puppet is not None:
+            self._try(lambda puppet: puppet.set(kind, angle, axis))
+        elif self.deformable:
+            self.later("making the cage and compiling shaders ...", lambda: self._first(kind, angle, axis))
+
+    def _first(self, kind: str | None, angle: float | None, axis: str | None) -> None:
+        if self.deformable:  # another asset may have come in between
+            self.puppet = self.puppet or Puppet(self.asset)
+            self.deform(kind, angle, axis)
+
+    def restart(self) -> None:
+        """The soft body falls anew."""
+        self._try(Puppet.restart)
+
+    def play(self, seconds: float) -> None:
+        """So much time has passed for what moves by itself."""
+        self._try(lambda puppet: puppet.advance(seconds))
+
+    def _try(self, change: Callable[[Puppet], None]) -> None:
+        """Change the deformation; where a cell is turned inside out, that is told and the last one stays."""
+        if self.puppet is not None:
+            try:
+                change(self.puppet)
+            except InshaderError as error:
+                self.tell(str(error), "deformation")
+
+    @property
+    def _state(self) -> dict[str, Any] | None:
+        """What the renderer is given besides the view."""
+        if self.puppet is None or self.puppet.deformation is None:
+            return None
+        return {"deformation": self.puppet.deformation}
 
     # --- the camera ---------------------------------------------------------------------------------------
 
@@ -296,22 +343,25 @@ class Session:
     @property
     def busy(self) -> bool:
         """Whether the next frame differs without another event."""
-        return bool(self._tasks) or self.settings.continuous or self.view is not self._seen
+        playing = self.puppet is not None and self.puppet.playing
+        return bool(self._tasks) or self.settings.continuous or playing or self.view is not self._seen
 
     def draw(self, target: moderngl.Framebuffer, size: tuple[int, int]) -> None:
         """The picture into ``target``, ``size`` pixels; drawn anew only when something has changed."""
         now = time.monotonic()
-        if self.view is not self._seen:
-            self._seen, self._moved = self.view, now
+        deformation = None if self.puppet is None else self.puppet.deformation
+        if self.view is not self._seen or deformation is not self._bent:
+            self._seen, self._bent, self._moved = self.view, deformation, now
         moving = now - self._moved < REST
         self.scale = self.settings.scale
         if self.settings.auto:
             self.scale = (self._motion_scale or 1.0) if moving else 1.0
-        wanted = self.view, self.mode, scaled(size, self.scale)
+        wanted = self.view, deformation, self.mode, scaled(size, self.scale)
         if wanted != self._drawn or self._frame is None or self.settings.continuous:
-            if wanted[1:] != self._drawn[1:] and not self.settings.auto:
+            if wanted[2:] != self._drawn[2:] and not self.settings.auto:
                 self.times.clear()  # another size
-            frame = self._frame = self.renderer.draw(self.view.camera(*wanted[2]), mode=self.mode)
+            camera = self.view.camera(*wanted[3])
+            frame = self._frame = self.renderer.draw(camera, mode=self.mode, state=self._state)
             self.ctx.finish()  # the time of a frame is its own, and no picture lags behind the pointer
             self._drawn = wanted
             seconds = time.monotonic() - now
@@ -347,7 +397,7 @@ class Session:
         import imageio.v3 as iio
 
         self._frame, self._drawn = None, ()  # the renderer draws over it
-        frame = self.renderer.draw(self.view.camera(*size), mode=self.mode)
+        frame = self.renderer.draw(self.view.camera(*size), mode=self.mode, state=self._state)
         canvas = self.ctx.texture(size, 4)
         target = self.ctx.framebuffer([canvas])
         try:

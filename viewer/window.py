@@ -116,6 +116,7 @@ class Viewer:
             self.session.watch()
             self.session.work()
             self.session.move(self.direction(), self.shift, min(passed, LONGEST))
+            self.session.play(passed)
             self.draw(size, passed)
             self.glfw.swap_buffers(self.window)
 

@@ -22,12 +22,16 @@ Source: Wang et al., *Adaptive Shells for Efficient Neural Radiance Field Render
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
+from render.animation import Deformation, check_deformation
 from render.asset import BakedAsset, BakedMesh
+from render.cage import Pose, locate, rest_directions, rest_points, world_normals
 from render.camera import Camera
 from render.drivers.trace import check_range
 from render.errors import InshaderError
@@ -81,14 +85,35 @@ def Passes(  # noqa: N802  the renderer's name for what makes them
     return (ComputePasses if host == "compute" else FragmentPasses)(ctx, asset, modes)
 
 
-def reference(asset: BakedAsset, camera: Camera, mode: str) -> tuple[Array, Array]:
+def read_state(state: Mapping[str, Any]) -> Deformation | None:
+    """What ``Renderer.draw`` takes as its state for this driver: a ``deformation``, or None.
+
+    Raises:
+        InshaderError: a key or a value that is none.
+    """
+    for key, value in state.items():
+        if key != "deformation":
+            raise InshaderError(f"the driver shell has no state {key!r:.40}, it knows deformation")
+        if value is not None and not isinstance(value, Deformation):
+            raise InshaderError(
+                f"state deformation: found {type(value).__name__}, expected one of render.animation"
+            )
+    return state.get("deformation")
+
+
+def reference(
+    asset: BakedAsset, camera: Camera, mode: str, deformation: Deformation | None = None
+) -> tuple[Array, Array]:
     """The numpy twin: picture (h, w, 4), its last channel the coverage, and evaluations (h, w)."""
+    if deformation is not None:
+        check_deformation(asset, deformation)
+        asset = replace(asset, meshes=deformation.meshes)
     shape = camera.h, camera.w
     if mode == "wire":
         return _wires(asset, camera).reshape(*shape, 4), np.zeros(shape, np.float32)
     rays_o, rays_d = (x.reshape(-1, 3) for x in camera.rays())
     intervals, samples = shell_samples(asset, camera)
-    picture, cost = _composite(asset, rays_o, rays_d, samples, mode)
+    picture, cost = _composite(asset, rays_o, rays_d, samples, mode, deformation)
     if mode == "thickness":
         length = np.zeros(len(rays_d), np.float32)
         np.add.at(length, intervals.rays, intervals.t_ends - intervals.t_starts)
@@ -111,7 +136,12 @@ def shell_samples(asset: BakedAsset, camera: Camera) -> tuple[Intervals, Samples
 
 
 def _composite(
-    asset: BakedAsset, rays_o: Array, rays_d: Array, samples: Samples, mode: str
+    asset: BakedAsset,
+    rays_o: Array,
+    rays_d: Array,
+    samples: Samples,
+    mode: str,
+    deformation: Deformation | None,
 ) -> tuple[Array, Array]:
     """Pictures (n, 4) and evaluations (n,) of rays, sample by sample over all of them."""
     field, parts = ShellField(asset), Parts(asset, "compute")
@@ -127,20 +157,26 @@ def _composite(
             break
         at = samples.offsets[alive] + step
         o, d, t, delta = rays_o[alive], rays_d[alive], samples.t[at], samples.delta[at]
-        x, v = o + t[:, None] * d, delta[:, None] * d
+        x, along, tetrahedra = o + t[:, None] * d, d, np.zeros(0, np.int64)
+        if deformation is not None:
+            x, along, tetrahedra = _at_rest(deformation.pose, x, d)
+            d = along / np.maximum(np.linalg.norm(along, axis=-1, keepdims=True), np.float32(1e-30))
+        v = delta[:, None] * along
         if contracted:
-            half = np.float32(0.5) * delta
-            before, after = (
-                contract((o + end[:, None] * d).astype(np.float32)) for end in (t - half, t + half)
-            )
+            before, after = (contract((x + s * v).astype(np.float32)) for s in (-0.5, 0.5))
             x, v = contract(x), after - before
         y = field.evaluate(np.clip((x - field.low) / field.size, 0, 1).astype(np.float32))
         kept = np.where(samples.closed[at], np.float32(0), np.exp(-field.optical(y, v)))
         w = transmittance[alive] * (1 - kept)
         if mode == "depth":
             value[alive] += (w * t)[:, None]
+        elif mode == "normal":
+            n = field.normal(y).astype(np.float64)
+            value[alive] += w[:, None] * (
+                n if deformation is None else world_normals(deformation.pose, tetrahedra, n)
+            )
         else:
-            value[alive] += w[:, None] * (field.normal(y) if mode == "normal" else field.colour(y, d))
+            value[alive] += w[:, None] * field.colour(y, d)
         coverage[alive] += w
         transmittance[alive] *= kept
         cost[alive] += 1
@@ -153,6 +189,14 @@ def _composite(
     elif mode == "cost":
         value = np.repeat(cost[:, None], 3, 1)
     return np.concatenate([value, coverage[:, None]], -1).astype(np.float32), cost
+
+
+def _at_rest(pose: Pose, x: Array, d: Array) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Points and directions (n, 3) of the deformed world as they were at rest, and their tetrahedra (n,)."""
+    places = x.astype(np.float64)
+    tetrahedra, _ = locate(pose, places)
+    at_rest = rest_points(pose, tetrahedra, places), rest_directions(pose, tetrahedra, d.astype(np.float64))
+    return at_rest[0].astype(np.float32), at_rest[1].astype(np.float32), tetrahedra
 
 
 def _wires(asset: BakedAsset, camera: Camera) -> Array:

@@ -1,8 +1,8 @@
 // The way back from the deformed world to where the field was learnt: the twin of `locate` in render/cage.py.
 //
-// A texture holds a lattice over the cage, four cells a texel: a tetrahedron near by; then seven texels for each
-// tetrahedron: three rows of the affine map to the weights of its last three corners, three of the map to where
-// things were at rest, and the tetrahedra beyond its faces. render/shell_pose.py lays it out.
+// A texture holds a lattice over the cage, four cells a texel: a tetrahedron near by; then seven texels for
+// each tetrahedron: three rows of the affine map to the weights of its last three corners, three of the map
+// to where things were at rest, and the tetrahedra beyond its faces. render/shell_pose.py lays it out.
 uniform highp usampler2D u_pose;
 uniform vec3 u_pose_low;
 uniform vec3 u_pose_size;
@@ -45,8 +45,8 @@ int pose_locate(vec3 x) {
     return at;
 }
 
-// x becomes where it was at rest. A direction d was d * result there; a normal n from there is result * n here, but
-// for its length.
+// x becomes where it was at rest. A direction d was d * result there; a normal n from there is result * n
+// here, but for its length.
 mat3 pose_rest(inout vec3 x) {
     int at = pose_locate(x);
     vec4 a = pose_row(at, 3), b = pose_row(at, 4), c = pose_row(at, 5);

@@ -32,7 +32,7 @@ void sum_add(inout Sum sum, vec3 o, vec3 d, float t, float delta, bool closed) {
     float kept = closed ? 0.0 : exp(-field_optical(y, place.v));
     float w = sum.T * (1.0 - kept);
     vec3 value = field_shade(y, place.d);
-    if (u_mode == MODE_NORMAL) value = field_normal(y);
+    if (u_mode == MODE_NORMAL) value = place_normal(place, field_normal(y));
     if (u_mode == MODE_DEPTH) value = vec3(t);
     sum.value += w * value;
     sum.coverage += w;  // 1 - T but for rounding, which a depth of almost nothing would show

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.render.conftest import shell
 from viewer import keys, panel
 from viewer.cli import main
 from viewer.fly import Fly
@@ -127,6 +128,43 @@ def test_buttons(driven: Driven, watched: Watched, tmp_path: Path) -> None:
     assert session.background == (1, 1, 1)
     click(driven, watched.places["background"])
     assert session.background is None
+
+
+def test_deforming_a_shell(driven: Driven, watched: Watched) -> None:
+    """The section of a shell, which no other asset has."""
+    session = driven.session
+    assert "twist" not in watched.places
+    session.assets.append(("shell", shell()))
+    session.choose(1)
+    session.settings = replace(session.settings, scale=0.1)
+    driven.frames(2)
+    for label in ("twist", "bend", "soft", "none"):
+        session.deform(kind=label)
+        driven.frames(2)
+        assert session.puppet is not None and session.puppet.kind == label
+    assert {"angle", "along", "pause", "drop"} <= watched.places.keys()
+    assert watched.places.keys() == watched.tips.keys()
+    click(driven, watched.places["soft"])
+    assert session.puppet.kind == "soft" and session.puppet.playing
+    click(driven, watched.places["pause"])
+    assert not session.puppet.playing
+    click(driven, watched.places["play"])
+    assert session.puppet.playing
+    session.play(0.1)
+    click(driven, watched.places["drop"])
+    assert session.puppet._body is not None and session.puppet._body.seconds == 0
+    click(driven, watched.places["twist"])
+    x, y = watched.places["angle"]
+    driven.viewer.on_pointer(None, x, y)
+    driven.viewer.on_button(None, 0, driven.glfw.PRESS, 0)
+    driven.frames(2)
+    driven.viewer.on_pointer(None, x + 400, y)
+    driven.frames(2)
+    driven.viewer.on_button(None, 0, driven.glfw.RELEASE, 0)
+    driven.frames(2)
+    assert session.puppet.angle == pytest.approx(180.0)
+    click(driven, watched.places["none"])
+    assert session.puppet.deformation is None
 
 
 def test_a_drag_on_the_panel_leaves_the_camera(driven: Driven, watched: Watched) -> None:
