@@ -15,13 +15,8 @@ LEAF = 4  # as BVH_LEAF of the shader
 Floats = NDArray[np.float32]
 
 
-def build_tree(triangles: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """Boxes (2 leaves, 2, 3) by node, 0 unused, and which triangle (leaves * LEAF,) stands where in the
-    leaves.
-
-    Args:
-        triangles: (n, 3, 3) corners, n at least 1.
-    """
+def tree_order(triangles: Floats) -> NDArray[np.int64]:
+    """Which of triangles (n, 3, 3), n at least 1, stands where in the leaves (leaves * LEAF,)."""
     n = len(triangles)
     leaves = 1 << max(-(-n // LEAF) - 1, 0).bit_length()
     order = np.minimum(np.arange(leaves * LEAF), n - 1)
@@ -34,11 +29,20 @@ def build_tree(triangles: Floats) -> tuple[Floats, NDArray[np.int64]]:
         sorting = along.argsort(-1, kind="stable")
         order = np.take_along_axis(order.reshape(nodes, -1), sorting, 1).ravel()
         nodes *= 2
-    corners = triangles[order].reshape(leaves, -1, 3)
-    boxes = np.zeros((2 * leaves, 2, 3), np.float32)
-    boxes[leaves:] = np.stack([corners.min(1), corners.max(1)], 1)
+    return order
+
+
+def boxes_of(ordered: Floats) -> Floats:
+    """Boxes (2 leaves, 2, 3) by node around triangles (leaves * LEAF, 3, 3) in the order of the leaves.
+
+    Triangles that have moved a little may keep the order that ``tree_order`` found before.
+    """
+    nodes = len(ordered) // LEAF
+    corners = ordered.reshape(nodes, -1, 3)
+    boxes = np.zeros((2 * nodes, 2, 3), np.float32)
+    boxes[nodes:] = np.stack([corners.min(1), corners.max(1)], 1)
     while nodes > 1:
         children = boxes[nodes : 2 * nodes].reshape(nodes // 2, 2, 2, 3)
         nodes //= 2
         boxes[nodes : 2 * nodes] = np.stack([children[:, :, 0].min(1), children[:, :, 1].max(1)], 1)
-    return boxes, order
+    return boxes

@@ -21,15 +21,16 @@ from numpy.typing import NDArray
 
 from render.animation import Deformation, check_deformation
 from render.asset import BakedAsset, BakedMesh
-from render.bvh import build_tree
+from render.bvh import tree_order
 from render.camera import Camera
 from render.errors import InshaderError
 from render.glsl import COMPUTE, FRAGMENT, compose, compute_program, draw_program
 from render.intervals import NEAR, SHORTEST
 from render.parts import DeviceTables, Parts
 from render.shell_pose import DEFINES as POSE_DEFINES
-from render.shell_pose import PoseTable, moved_tree
+from render.shell_pose import PoseTable
 from render.shell_targets import FACES, Layer, Mesh
+from render.stage_tables import lay_out_tree
 from render.targets import Targets, view_uniforms, write_uniforms
 from render.timing import PassTimer
 
@@ -274,8 +275,8 @@ class ComputePasses(MeshPasses):
             meshes = [self.shapes[name] for name in ("outer", "inner")]
             triangles = np.concatenate([mesh.vertices[mesh.faces] for mesh in meshes])
             owner = np.repeat(np.arange(2, dtype=np.float32), [len(mesh.faces) for mesh in meshes])
-            self.order = build_tree(triangles)[1] if self.order is None else self.order
-            self.tree = self.ctx.buffer(moved_tree(self.order, triangles, owner).tobytes())
+            self.order = tree_order(triangles) if self.order is None else self.order
+            self.tree = self.ctx.buffer(lay_out_tree(triangles, owner, self.order).tobytes())
         self.tree.bind_to_storage_buffer(TREE_BINDING)
 
     def cast(self, rays: moderngl.Buffer, answers: moderngl.Buffer, count: int) -> None:

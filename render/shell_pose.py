@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import moderngl
 import numpy as np
-from numpy.typing import NDArray
 
-from render.bvh import LEAF
 from render.cage import EDGE, HINTS, STEPS, Pose
 from render.parts import TEXTURE_WIDTH
 
-Floats = NDArray[np.float32]
 DEFINES = {"POSE_HINTS": HINTS, "POSE_FIRST": HINTS**3 // 4, "POSE_EDGE": EDGE}
 
 
@@ -46,26 +43,3 @@ class PoseTable:
         if self.texture is not None:
             self.texture.release()
         self.texture = None
-
-
-def moved_tree(order: NDArray[np.int64], triangles: Floats, owner: Floats) -> Floats:
-    """What ``stage_tables.lay_out_tree`` gives, its boxes drawn around triangles (n, 3, 3) that have moved.
-
-    Args:
-        order: as ``build_tree`` found it before; triangles that were near each other still are.
-    """
-    corners = triangles[order]
-    held = corners.reshape(len(order) // LEAF, -1, 3)
-    levels = [np.stack([held.min(1), held.max(1)], 1)]  # of boxes, the leaves' first
-    while len(levels[-1]) > 1:
-        pairs = levels[-1].reshape(-1, 2, 2, 3)
-        levels.append(np.stack([pairs[:, :, 0].min(1), pairs[:, :, 1].max(1)], 1))
-    boxes = np.concatenate([np.zeros((1, 2, 3), np.float32), *reversed(levels)])
-    boxes[0, 0, 0] = len(levels[0])
-    parts = np.zeros((len(order), 3, 4), np.float32)
-    parts[:, 0, :3], parts[:, 1:, :3], parts[:, 0, 3] = (
-        corners[:, 0],
-        corners[:, 1:] - corners[:, :1],
-        owner[order],
-    )
-    return np.concatenate([np.pad(boxes.reshape(-1, 3), ((0, 0), (0, 1))), parts.reshape(-1, 4)])

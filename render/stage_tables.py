@@ -8,7 +8,7 @@ import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
-from render.bvh import build_tree
+from render.bvh import boxes_of, tree_order
 from render.stage import MATERIALS, Environment, Solid, Stage
 
 OBJECT = 6  # vec4s of an object, as in the shader
@@ -103,9 +103,14 @@ def _triangles(solids: list[Solid]) -> Floats:
     return lay_out_tree(triangles, owner) if len(triangles) else np.zeros((0, 4), np.float32)
 
 
-def lay_out_tree(triangles: Floats, owner: Floats) -> Floats:
-    """Triangles (n, 3, 3) and what each belongs to (n,) as words (.., 4) of ``bvh.glsl``."""
-    boxes, order = build_tree(triangles)
+def lay_out_tree(triangles: Floats, owner: Floats, order: NDArray[np.int64] | None = None) -> Floats:
+    """Triangles (n, 3, 3) and what each belongs to (n,) as words (.., 4) of ``bvh.glsl``.
+
+    Args:
+        order: of the leaves; None: the best for these triangles, as ``tree_order`` finds it.
+    """
+    order = tree_order(triangles) if order is None else order
+    boxes = boxes_of(triangles[order])
     corner, edges = triangles[order, 0], triangles[order, 1:] - triangles[order, :1]
     parts = np.zeros((len(order), 3, 4), np.float32)
     parts[:, 0, :3], parts[:, 1:, :3], parts[:, 0, 3] = corner, edges, owner[order]

@@ -15,7 +15,7 @@ import pytest
 from render import export, film, reference, shell_passes
 from render.animation import MOTIONS, Deformation, Rig, motion
 from render.asset import BakedAsset, BakedMesh, write_asset
-from render.bvh import build_tree
+from render.bvh import tree_order
 from render.camera import Camera, look_at
 from render.deformation import turn
 from render.drivers.shell import HOSTS
@@ -23,7 +23,6 @@ from render.errors import InshaderError
 from render.metrics import parity_db, psnr
 from render.renderer import MODES as MODE_NUMBERS
 from render.renderer import Renderer
-from render.shell_pose import moved_tree
 from render.stage_tables import lay_out_tree
 
 Build = Callable[..., BakedAsset]
@@ -191,10 +190,10 @@ def test_the_tree_that_follows() -> None:
     rng = np.random.default_rng(4)
     triangles = rng.random((300, 3, 3)).astype(np.float32)
     owner = rng.integers(0, 2, 300).astype(np.float32)
-    _, order = build_tree(triangles)
-    assert np.array_equal(moved_tree(order, triangles, owner), lay_out_tree(triangles, owner))
+    order = tree_order(triangles)
+    assert np.array_equal(lay_out_tree(triangles, owner, order), lay_out_tree(triangles, owner))
     moved = triangles + 0.3 * np.sin(5 * triangles)
-    words = moved_tree(order, moved, owner)
+    words = lay_out_tree(moved, owner, order)
     leaves = int(words[0, 0])
     boxes = words[: 4 * leaves, :3].reshape(-1, 2, 3)
     for place, triangle in enumerate(moved[order]):

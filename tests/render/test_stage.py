@@ -15,7 +15,7 @@ from safetensors.numpy import load, save
 
 from render import probe
 from render.asset import BakedAsset, asset_bytes, asset_from_bytes
-from render.bvh import LEAF, build_tree
+from render.bvh import LEAF, boxes_of, tree_order
 from render.errors import InshaderError
 from render.stage import MAX_SOLIDS, Environment, Solid, Stage, stage_from_json
 from render.stage_tables import environment_tables, lay_out_tree, reflected
@@ -279,7 +279,8 @@ def test_tree_against_brute_force(count: int, ctx: moderngl.Context) -> None:
 
 def test_tree_holds_every_triangle() -> None:
     triangles = soup(777)
-    boxes, order = build_tree(triangles)
+    order = tree_order(triangles)
+    boxes = boxes_of(triangles[order])
     leaves = len(boxes) // 2
     assert len(order) == leaves * LEAF and set(order) == set(range(777))
     for k in range(2, 2 * leaves):
