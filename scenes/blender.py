@@ -21,6 +21,7 @@ from scenes.images import read_images
 from scenes.normalise import normalised
 from scenes.scene import NAMED_BACKGROUNDS, Scene
 
+MAX_BYTES = 32 << 20  # of the JSON: room for 40,000 frames
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
 
 Pose = NDArray[np.float64]
@@ -57,18 +58,14 @@ def background_of(scene: Scene) -> tuple[tuple[float, float, float], str]:
 
 
 def _read_split(file: Path, max_size: int | None) -> Views:
-    document = _read_json(file)
+    document = read_transforms(file)
     angle = document.get("camera_angle_x")
     if isinstance(angle, bool) or not isinstance(angle, (int, float)) or not 0 < angle < math.pi:
         raise InshaderError(f"{file}: camera_angle_x is {angle!r}, expected radians between 0 and pi")
-    frames = document.get("frames")
-    if not isinstance(frames, list) or not frames:
-        raise InshaderError(
-            f"{file}: frames is {str(frames)[:40]!r}, expected a list with at least one frame"
-        )
+    frames = document["frames"]
     # All poses and files are looked at before the first picture is read, which takes long.
-    poses = [_pose(frame, file, index) for index, frame in enumerate(frames)]
-    paths = [_picture(frame, file, index) for index, frame in enumerate(frames)]
+    poses = [frame_pose(frame, file, index) for index, frame in enumerate(frames)]
+    paths = [frame_picture(frame, file, index) for index, frame in enumerate(frames)]
     images, (full_w, full_h) = read_images(paths, max_size)
     h, w = images.shape[1:3]
     fl = 0.5 * full_w / math.tan(0.5 * angle)
@@ -77,19 +74,33 @@ def _read_split(file: Path, max_size: int | None) -> Views:
     return Views(images, cameras, tuple(path.stem for path in paths))
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_transforms(file: Path) -> dict[str, Any]:
+    """What a JSON file of cameras holds, with at least one entry under ``frames``.
+
+    Raises:
+        InshaderError: the file cannot be read, is too large or holds no frames.
+    """
     try:
-        document = json.loads(file.read_bytes())
+        with file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:  # parsed, it takes ten times as much
+            raise InshaderError(f"{file}: larger than {MAX_BYTES >> 20} MiB, which no list of cameras is")
+        document = json.loads(data)
     except OSError as error:
         raise InshaderError(f"{file}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise InshaderError(f"{file}: not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise InshaderError(f"{file}: holds a {type(document).__name__}, expected camera_angle_x and frames")
+        raise InshaderError(f"{file}: holds a {type(document).__name__}, expected cameras and frames")
+    frames = document.get("frames")
+    if not isinstance(frames, list) or not frames:
+        raise InshaderError(
+            f"{file}: frames is {str(frames)[:40]!r}, expected a list with at least one frame"
+        )
     return document
 
 
-def _pose(frame: Any, file: Path, index: int) -> Pose:
+def frame_pose(frame: Any, file: Path, index: int) -> Pose:
     """world_from_camera (4, 4) of a frame, its axes of unit length."""
     name = frame.get("file_path", "") if isinstance(frame, dict) else ""
     where = f"{file}: frame {index} ({name!r})"
@@ -105,13 +116,14 @@ def _pose(frame: Any, file: Path, index: int) -> Pose:
     return pose
 
 
-def _picture(frame: Any, file: Path, index: int) -> Path:
+def frame_picture(frame: Any, file: Path, index: int) -> Path:
     """The file of a frame's picture; NeRF-synthetic leaves out the extension."""
     name = frame.get("file_path")
     if not isinstance(name, str) or not name or "\0" in name:
         raise InshaderError(f"{file}: frame {index}: file_path is {name!r}, expected the name of a picture")
     path = file.parent / name
     candidates = [path, *(path.with_name(path.name + extension) for extension in EXTENSIONS)]
+    candidates.append(file.parent / name.replace("\\", "/"))  # as Windows writes paths
     for candidate in candidates:
         if candidate.is_file():
             return candidate

@@ -32,7 +32,7 @@ from render.errors import InshaderError
 from scenes.blender import background_of
 from scenes.dataset import PosedImages, Views, hold_out
 from scenes.hull import visual_hull, well_seen
-from scenes.images import Pictures, read_image, read_images, reduce_image, reduced_size
+from scenes.images import Pictures, read_images, read_masked, reduce_image, reduced_size
 from scenes.normalise import normalised
 from scenes.scene import Scene
 
@@ -67,7 +67,7 @@ def read_dtu(path: Path, scene: Scene) -> PosedImages:
     """
     file = camera_file(path)
     matrices = _read_matrices(file)
-    pictures = _pictures_in(path / "image")
+    pictures = pictures_in(path / "image")
     indices = _pair(file, pictures, sorted(matrices))
     masks = _masks_of(path / "mask", pictures)
     if len(pictures) < 2:
@@ -255,8 +255,12 @@ def _matrix(stored: np.lib.npyio.NpzFile, key: str, sizes: dict[str, int], file:
 # Pictures and masks -----------------------------------------------------------------------------------------
 
 
-def _pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder, by their numbers where all have one, else by name."""
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder, at least one, by their numbers where all have one, else by name.
+
+    Raises:
+        InshaderError: the folder is missing or holds none.
+    """
     if not folder.is_dir():
         raise InshaderError(f"{folder}: the folder is missing, expected pictures (.png or .jpg) in it")
     found = sorted(
@@ -304,7 +308,7 @@ def _masks_of(folder: Path, pictures: list[Path]) -> list[Path] | None:
     """The mask of each picture, by name, else by number, else in order; None without the folder."""
     if not folder.exists():
         return None
-    masks = _pictures_in(folder)
+    masks = pictures_in(folder)
     by_name = {mask.stem: mask for mask in masks}
     if all(picture.stem in by_name for picture in pictures):
         return [by_name[picture.stem] for picture in pictures]
@@ -331,18 +335,8 @@ def _read_masked(
     """As ``read_images``, with alpha from the masks: (n, h, w, 4), and (width, height) of the files."""
 
     def read(files: tuple[Path, Path]) -> tuple[Pictures, tuple[int, ...]]:
-        rgb, mask = (read_image(file) for file in files)
-        if mask.shape[:2] != rgb.shape[:2]:
-            (h, w), (mask_h, mask_w) = rgb.shape[:2], mask.shape[:2]
-            raise InshaderError(
-                f"{files[1]}: {mask_w}x{mask_h} pixels, but {files[0]} has {w}x{h}: expected one size"
-            )
-        covered = mask[..., :3].max(-1) > np.iinfo(mask.dtype).max // 2  # (h, w)
-        if not covered.any():
-            raise InshaderError(f"{files[1]}: the mask is all black, expected white where the object is")
-        alpha = covered.astype(rgb.dtype) * np.iinfo(rgb.dtype).max
-        rgba = np.concatenate([rgb[..., :3], alpha[..., None]], -1)
-        return reduce_image(rgba, *reduced_size(rgb.shape[1], rgb.shape[0], max_size)), rgb.shape[:2]
+        rgba = read_masked(*files)
+        return reduce_image(rgba, *reduced_size(rgba.shape[1], rgba.shape[0], max_size)), rgba.shape[:2]
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         found = list(pool.map(read, zip(pictures, masks, strict=True)))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,11 +45,16 @@ def read_images(paths: Sequence[Path], max_size: int | None = None) -> tuple[Pic
     first = read(paths[0])  # alone, so that it is the size the others are held against
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         pictures = [first, *pool.map(read, paths[1:])]
+    return stacked(pictures), sizes[0]
+
+
+def stacked(pictures: Sequence[Pictures]) -> Pictures:
+    """Pictures of one size as one array: RGBA where any has alpha, uint16 where any has 16 bits."""
     if any(picture.dtype == np.uint16 for picture in pictures):
         pictures = [p if p.dtype == np.uint16 else p.astype(np.uint16) * np.uint16(257) for p in pictures]
     if any(picture.shape[2] == 4 for picture in pictures):
         pictures = [p if p.shape[2] == 4 else _opaque(p) for p in pictures]
-    return np.stack(pictures), sizes[0]
+    return np.stack(pictures)
 
 
 def read_image(path: Path) -> Pictures:
@@ -87,6 +93,25 @@ def read_image(path: Path) -> Pictures:
     return picture
 
 
+def read_masked(path: Path, mask_path: Path) -> Pictures:
+    """A picture (h, w, 4) whose alpha is all or nothing: where its mask is lighter than half.
+
+    Raises:
+        InshaderError: a file is missing or damaged, the sizes differ, or the mask is black all over.
+    """
+    rgb, mask = read_image(path), read_image(mask_path)
+    if mask.shape[:2] != rgb.shape[:2]:
+        (h, w), (mask_h, mask_w) = rgb.shape[:2], mask.shape[:2]
+        raise InshaderError(
+            f"{mask_path}: {mask_w}x{mask_h} pixels, but {path} has {w}x{h}: expected one size"
+        )
+    covered = mask[..., :3].max(-1) > np.iinfo(mask.dtype).max // 2  # (h, w)
+    if not covered.any():
+        raise InshaderError(f"{mask_path}: the mask is all black, expected white where the object is")
+    alpha = covered.astype(rgb.dtype) * np.iinfo(rgb.dtype).max
+    return np.concatenate([rgb[..., :3], alpha[..., None]], -1)
+
+
 def _opaque(picture: Pictures) -> Pictures:
     peak = np.iinfo(picture.dtype).max
     return np.concatenate([picture, np.full_like(picture[..., :1], peak)], -1)
@@ -113,16 +138,24 @@ def reduce_image(picture: Pictures, w: int, h: int) -> Pictures:
     """
     if picture.shape[:2] == (h, w):
         return picture
-    values = picture.astype(np.float32)  # (h0, w0, c)
+    return rounded(area_mean(area_mean(premultiplied(picture), h, 0), w, 1), picture.dtype)
+
+
+def premultiplied(picture: Pictures) -> NDArray[np.float32]:
+    """A picture (h, w, 3 | 4) to be averaged: as float32, colours times alpha."""
+    values = picture.astype(np.float32)
     if picture.shape[2] == 4:
         values[..., :3] *= values[..., 3:]
-    values = area_mean(area_mean(values, h, 0), w, 1)  # (h, w, c)
-    if picture.shape[2] == 4:
+    return values
+
+
+def rounded(values: NDArray[np.float32], dtype: np.dtype[Any]) -> Pictures:
+    """The way back from means (h, w, 3 | 4) of ``premultiplied`` ones, which are overwritten."""
+    if values.shape[2] == 4:
         values[..., :3] /= np.maximum(values[..., 3:], np.float32(1e-6))
         # Colours are found before alpha is rounded; where it rounds to 0 nothing is seen of them.
         values[values[..., 3] < 0.5] = 0
-    peak = np.iinfo(picture.dtype).max
-    return np.clip(np.rint(values), 0, peak).astype(picture.dtype)
+    return np.clip(np.rint(values), 0, np.iinfo(dtype).max).astype(dtype)
 
 
 def area_mean(values: NDArray[np.float32], size: int, axis: int) -> NDArray[np.float32]:

@@ -11,11 +11,18 @@ from scenes.scene import Scene
 MESH_EXTENSIONS = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf", ".3mf", ".dae")
 PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".exr", ".hdr", ".tif", ".tiff", ".webp", ".bmp")
 ACCEPTED = (
-    "a folder with transforms_train.json (blender) or cameras_sphere.npz (dtu), "
-    f"a mesh ({' '.join(MESH_EXTENSIONS)}) or a picture ({' '.join(PICTURE_EXTENSIONS)})"
+    "a folder with transforms_train.json (blender), cameras_sphere.npz (dtu), transforms.json (transforms) "
+    f"or poses_bounds.npy (llff), a mesh ({' '.join(MESH_EXTENSIONS)}) or a picture "
+    f"({' '.join(PICTURE_EXTENSIONS)})"
 )
 # Which files make a folder which format; the first that is there decides.
-FILES = {"transforms_train.json": "blender", "cameras_sphere.npz": "dtu", "cameras.npz": "dtu"}
+FILES = {
+    "transforms_train.json": "blender",
+    "cameras_sphere.npz": "dtu",
+    "cameras.npz": "dtu",
+    "transforms.json": "transforms",
+    "poses_bounds.npy": "llff",
+}
 
 
 def load_dataset(scene: Scene) -> Dataset:
@@ -46,22 +53,25 @@ def load_dataset(scene: Scene) -> Dataset:
         from scenes.picture import read_picture
 
         return read_picture(path, scene)
+    if not path.is_dir():
+        expected = next(name for name, found in FILES.items() if found == kind)
+        raise InshaderError(f"data.path: {path} is no folder, data.format={kind} expects one with {expected}")
     if kind == "dtu":
         from scenes.dtu import read_dtu
 
-        if not path.is_dir():
-            raise InshaderError(
-                f"data.path: {path} is no folder, data.format=dtu expects one with cameras_sphere.npz"
-            )
         return read_dtu(path, scene)
+    if not any((path / name).is_file() for name, found in FILES.items() if found == kind):
+        raise InshaderError(_unfamiliar(path))
+    if kind == "transforms":
+        from scenes.capture import read_capture
+
+        return read_capture(path, scene)
+    if kind == "llff":
+        from scenes.llff import read_llff
+
+        return read_llff(path, scene)
     from scenes.blender import read_blender
 
-    if not path.is_dir():
-        raise InshaderError(
-            f"data.path: {path} is no folder, data.format=blender expects one with transforms_train.json"
-        )
-    if not (path / "transforms_train.json").is_file():
-        raise InshaderError(_unfamiliar(path))
     return read_blender(path, scene)
 
 

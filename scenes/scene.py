@@ -70,9 +70,9 @@ def _bounds(value: Any) -> str | Box:
 class Data(Section):
     """Where the pictures come from."""
 
-    format: Literal["auto", "blender", "dtu", "procedural", "mesh", "surface", "picture"] = Field(
-        default="auto", description="auto looks at what lies at path"
-    )
+    format: Literal[
+        "auto", "blender", "dtu", "transforms", "llff", "procedural", "mesh", "surface", "picture"
+    ] = Field(default="auto", description="auto looks at what lies at path")
     path: str | None = Field(
         default=None, description="folder or mesh file, from here or from the scene file"
     )
