@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ from render.context import create_context
 from render.errors import InshaderError
 from render.files import atomic_write
 from render.metrics import psnr, ssim
-from render.renderer import Renderer
+from render.renderer import Frame, Renderer
 
 TRUTH = "inshader.truth"
 FRAMES = 50
@@ -65,15 +65,26 @@ def frame_times(
     """
     renderer.draw(cameras[0], size)
     renderer.ctx.finish()
-    times, evaluations = [], []
-    for number in range(frames):
-        start = time.perf_counter()
-        frame = renderer.draw(cameras[number % len(cameras)], size)
-        renderer.ctx.finish()
-        wall = (time.perf_counter() - start) * 1e3
-        stats = frame.stats
-        times.append(wall if stats["timer"] == "wall" else sum(stats["ms"].values()))
-        evaluations.append(stats["evaluations_per_pixel"])
+    drawn = [timed_frame(renderer, cameras[number % len(cameras)], size) for number in range(frames)]
+    return time_summary(renderer, [(ms, evaluations) for _, ms, evaluations in drawn])
+
+
+def timed_frame(
+    renderer: Renderer, camera: Camera, size: tuple[int, int] | None = None
+) -> tuple[Frame, float, float]:
+    """One frame, drawn to its end, its milliseconds and its evaluations a pixel."""
+    start = time.perf_counter()
+    frame = renderer.draw(camera, size)
+    renderer.ctx.finish()
+    wall = (time.perf_counter() - start) * 1e3
+    stats = frame.stats
+    ms = wall if stats["timer"] == "wall" else sum(stats["ms"].values())
+    return frame, ms, stats["evaluations_per_pixel"]
+
+
+def time_summary(renderer: Renderer, drawn: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """What ``frame_times`` returns, from the milliseconds and evaluations of frames."""
+    times, evaluations = zip(*drawn, strict=True)
     median = float(np.median(times))
     info = renderer.ctx.info
     return {
@@ -92,31 +103,53 @@ def score(renderer: Renderer, truth: Truth) -> dict[str, Any]:
         InshaderError: the truth is not that of this asset's cameras.
     """
     cameras = renderer.asset.held_out
-    stored = renderer.asset.constants.get("peak")  # of a picture; other scenes have colours up to 1
-    peak = np.float32(stored if isinstance(stored, (int, float)) and stored > 0 else 1)
     if len(truth) != len(cameras) or not cameras:
         raise InshaderError(
             f"the scene has {len(truth)} held-out views, the asset {len(cameras)}: they must be the same"
         )
-    per_view, foreground, alike = [], [], []
+    peak = peak_of(renderer.asset)
+    scores = []
     for camera, (colour, coverage) in zip(cameras, truth, strict=True):
         h, w = colour.shape[:2]
-        colour = colour / peak
-        picture = np.clip(renderer.draw(camera, (w, h)).images["colour"] / peak, 0, 1)
-        per_view.append(psnr(picture, colour))
-        foreground.append(
-            None if coverage is None else psnr(picture, colour, mask=coverage.reshape(h, w) > 0)
-        )
-        alike.append(ssim(picture, colour))
+        picture = renderer.draw(camera, (w, h)).images["colour"]
+        scores.append(view_score(picture, colour, coverage, peak))
+    return score_summary(scores)
+
+
+class ViewScore(NamedTuple):
+    """How alike a picture and its truth are: PSNR in dB, over all and over what is covered, and SSIM."""
+
+    psnr: float | None
+    foreground: float | None
+    ssim: float
+
+
+def peak_of(asset: BakedAsset) -> np.float32:
+    """The value that scores count as 1: that of a picture; other scenes have colours up to 1."""
+    stored = asset.constants.get("peak")
+    return np.float32(stored if isinstance(stored, (int, float)) and stored > 0 else 1)
+
+
+def view_score(picture: Image, colour: Image, coverage: Image | None, peak: np.float32) -> ViewScore:
+    """Of a drawn picture (h, w, 3) against its truth and that one's coverage (h, w)."""
+    colour, picture = colour / peak, np.clip(picture / peak, 0, 1)
+    mask = None if coverage is None else coverage.reshape(colour.shape[:2]) > 0
+    foreground = None if mask is None else psnr(picture, colour, mask=mask)
+    return ViewScore(psnr(picture, colour), foreground, ssim(picture, colour))
+
+
+def score_summary(scores: Sequence[ViewScore]) -> dict[str, Any]:
+    """What ``score`` returns, from the scores of the held-out views."""
+    per_view = [one.psnr for one in scores]
     return {
         "psnr": {
             "baked": _mean(per_view),
             "field": None,
-            "foreground": _mean(foreground),
+            "foreground": _mean([one.foreground for one in scores]),
             "stages": {},
             "per_view": [None if value is None else round(value, 4) for value in per_view],
         },
-        "ssim": {"baked": _mean(alike)},
+        "ssim": {"baked": _mean([one.ssim for one in scores])},
         "parity_db": None,
     }
 

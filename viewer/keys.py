@@ -9,6 +9,7 @@ from render.renderer import MODES
 MOUSE = (
     ("drag", "turn about the up axis; look around in flight; move a picture"),
     ("right, middle or shift drag", "pan; look around in flight"),
+    ("drag the bar", "move the border between two modes"),
     ("wheel", "zoom; the speed in flight"),
     ("drop a file", "open a baked asset or a run folder"),
 )
@@ -27,6 +28,8 @@ PRESSED = {
     "F": ("F", "toggle_fly", "fly, or turn about the scene again"),
     "LEFT_BRACKET": ("[", "previous_view", "the held-out view before"),
     "RIGHT_BRACKET": ("]", "next_view", "the next held-out view"),
+    "C": ("C", "toggle_split", "two modes with a bar between them, or one"),
+    "B": ("B", "toggle_benchmark", "begin the benchmark, or stop it"),
     "TAB": ("Tab", "next_asset", "the next asset"),
     "P": ("P", "screenshot", "screenshot into the current folder"),
     "U": ("U", "toggle_panel", "show or hide the panel"),
@@ -36,7 +39,7 @@ PRESSED = {
 }
 HELP_CHARACTER = "?"  # by what is typed, since keyboards have it in different places
 # The names of the number keys in glfw and the modes they choose, where the asset's driver has them.
-NUMBERED = dict(zip("12345678", MODES, strict=False))
+NUMBERED = {**dict(zip("12345678", MODES, strict=False)), "9": "truth"}
 
 
 def rows() -> Iterator[tuple[str, str]]:
@@ -44,6 +47,7 @@ def rows() -> Iterator[tuple[str, str]]:
     yield from MOUSE
     yield " ".join(MOVES), "fly ahead, back, left, right, up, down; shift is faster"
     yield " ".join(NUMBERED), ", ".join(NUMBERED.values()) + ", where the asset has them"
+    yield "shift + number", "the mode right of the bar"
     yield from ((label, tells) for label, _, tells in PRESSED.values())
 
 

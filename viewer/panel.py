@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from render.animation import SHAPES
-from viewer import keys
+from viewer import keys, scores
 from viewer.fly import SPEEDS
+from viewer.names import short_name
 from viewer.orbit import FOVS
 from viewer.overlay import Overlay
 from viewer.puppet import ANGLES, AXES
 from viewer.resolution import LOWEST, scaled
-from viewer.session import UPS, Session, short_name
+from viewer.session import UPS, Session
 
 EDGE = 8  # units from the window's borders
 WIDTH = 310
@@ -32,7 +33,8 @@ MODE_TIPS = {
     "normal": "the surface's normals: red, green and blue are x, y and z",
     "cost": "network evaluations for each pixel; white is many",
     "id": "which network draws a pixel",
-    "error": "difference to the truth",
+    "truth": "the picture that was taken from here; at held-out views",
+    "error": "difference to the truth, the brighter the larger; at held-out views",
     "thickness": "length of each ray within the shell; white is long",
     "wire": "edges of the outer mesh, blue, and of the inner one, orange",
 }
@@ -51,6 +53,8 @@ def show(overlay: Overlay, session: Session, size: tuple[int, int]) -> None:
     _state(overlay, session, size)
     if session.settings.panel:
         _panel(overlay, session, size, (w, h))
+    if session.comparison.benchmark is not None and session.comparison.benchmark.results is not None:
+        _results(overlay, session, (w, h))
     if session.help:
         _help(overlay, session, (w, h))
     show_notices(overlay, session.notices)
@@ -74,7 +78,10 @@ def show_notices(overlay: Overlay, lines: list[str]) -> None:
 def state_line(session: Session, size: tuple[int, int]) -> str:
     """What is drawn now, in one line."""
     w, h = scaled(size, session.scale)
-    parts = [session.mode, f"{w} x {h} ({100 * session.scale:.0f} %)"]
+    parts = [" | ".join(session.sides), f"{w} x {h} ({100 * session.scale:.0f} %)"]
+    if "error" in session.sides and session.standing is not None:
+        camera = session.asset.held_out[session.standing]
+        parts.append(f"error at {camera.w} x {camera.h}")
     median = session.times.percentile(50)
     if median:
         parts.append(f"{1 / median:.0f} fps")
@@ -141,6 +148,7 @@ def _panel(overlay: Overlay, session: Session, size: tuple[int, int], display: t
         _camera(imgui, session)
         if session.deformable:
             _deformation(imgui, session)
+        scores.section(imgui, session)
         _output(imgui, session, size)
         _speed(imgui, session)
         _facts(imgui, session)
@@ -309,6 +317,7 @@ def _speed(imgui: Any, session: Session) -> None:
     _tip(imgui, "draw frame after frame, to measure; else only when something changes")
     if changed:
         session.settings = replace(session.settings, continuous=continuous)
+    scores.benchmark_button(imgui, session)
 
 
 def _facts(imgui: Any, session: Session) -> None:
@@ -339,6 +348,16 @@ def _state(overlay: Overlay, session: Session, size: tuple[int, int]) -> None:
     imgui.set_next_window_bg_alpha(OPACITY)
     with overlay.window("state", _plain(imgui)):
         imgui.text_unformatted(state_line(session, size))
+
+
+def _results(overlay: Overlay, session: Session, display: tuple[float, float]) -> None:
+    imgui = overlay.imgui
+    imgui.set_next_window_pos((display[0] - EDGE, EDGE), 0, (1, 0))
+    imgui.set_next_window_bg_alpha(OPACITY)
+    flags = imgui.WindowFlags_
+    fixed = flags.no_title_bar | flags.no_move | flags.no_resize | flags.no_saved_settings
+    with overlay.window("benchmark", fixed | flags.always_auto_resize):
+        scores.show_results(imgui, session)
 
 
 def _help(overlay: Overlay, session: Session, display: tuple[float, float]) -> None:

@@ -6,7 +6,6 @@ line can be shown first.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,16 +17,22 @@ import numpy as np
 
 from render.animation import Deformation
 from render.asset import BakedAsset, asset_path, read_asset
+from render.bench import peak_of
 from render.camera import Camera
 from render.errors import InshaderError
 from render.files import replacing
-from render.renderer import Frame, Renderer
+from render.renderer import Renderer
+from viewer import comparison
+from viewer.benchmark import Benchmark
+from viewer.comparison import Comparison
 from viewer.fly import FAST, SPEEDS, Fly
+from viewer.names import free_path, short_name, version
 from viewer.orbit import Orbit, Vector, clamp
 from viewer.puppet import Puppet
 from viewer.resolution import FrameTimes, adapted, scaled
-from viewer.screen import Screen
 from viewer.settings import Settings
+from viewer.sides import Sides
+from viewer.truth import same_cameras
 
 REST = 0.3  # seconds without a change after which a view counts as at rest
 NOTICE = 6.0  # seconds that a line stays on the screen
@@ -51,7 +56,10 @@ class Session:
         index, asset, renderer: which one.
         mode, view, up, exposure, background: how; ``up`` is one of ``UPS`` or None for the asset's own,
             ``background`` a display colour or None for the asset's own.
+        error_gain: factor of the differences in the mode ``error``.
+        other, split: the mode right of the bar, and at which fraction of the width that is; None: no bar.
         held_out: the index of the held-out view that was jumped to last.
+        comparison: with the pictures of the held-out views.
         puppet: how the asset is deformed, once that was asked for.
         times, stats, scale: of the frames drawn last: seconds, ``Frame.stats``, and the resolution.
 
@@ -67,19 +75,24 @@ class Session:
         self, ctx: moderngl.Context, assets: Sequence[tuple[str, BakedAsset]], settings: Settings
     ) -> None:
         self.ctx, self.assets, self.settings = ctx, list(assets), settings
-        self.screen = Screen(ctx)
+        self.pictures = Sides(ctx)
         self.puppet: Puppet | None = None
         self.index = -1
         self.times = FrameTimes()
         self.stats: Mapping[str, Any] = {}
         self.mode = "colour"
+        self.other = "colour"
+        self.split: float | None = None
+        self.error_gain = 4.0
         self.exposure = 0.0
         self.background: tuple[float, float, float] | None = None
         self.scale = 1.0
+        self.held_out: int | None = None
         self.help = False
         self._notices: dict[str, tuple[str, float]] = {}  # by topic: a line, and until when
         self._tasks: list[tuple[str, Callable[[], None]]] = []
-        self._frame: Frame | None = None
+        self.comparison = Comparison(assets[0][1])
+        self._stood: Orbit | Fly | None = None  # the view that is a held-out camera's
         self._drawn: tuple[Any, ...] = ()  # what the frame shows
         self._seen: Orbit | Fly | None = None
         self._bent: Deformation | None = None
@@ -93,7 +106,7 @@ class Session:
     def release(self) -> None:
         """Give back what is held on the GPU."""
         self.renderer.release()
-        self.screen.release()
+        self.pictures.release()
 
     # --- slow work, and lines about it --------------------------------------------------------------------
 
@@ -104,7 +117,7 @@ class Session:
     def work(self) -> None:
         """Do what was put off before the last frame."""
         due, self._tasks = self._tasks, []
-        for _, task in due:
+        for _, task in (*due, ("", self._compare)):
             try:
                 task()
             except InshaderError as error:
@@ -112,6 +125,11 @@ class Session:
             except OSError as error:
                 where = f"{error.filename}: " if error.filename is not None else ""
                 self.tell(f"{where}{error.strerror or error}")
+
+    def _compare(self) -> None:
+        index = self.standing if self.at_rest else None
+        if self.comparison.work(self.renderer, index, (self.view, self._deformation), self._state):
+            self._drawn = ()  # the frame has been drawn over
 
     def tell(self, line: str, topic: str = "") -> None:
         """Show a line for a while, in place of another of its topic."""
@@ -123,7 +141,11 @@ class Session:
         """The lines to show now."""
         now = time.monotonic()
         self._notices = {topic: entry for topic, entry in self._notices.items() if entry[1] > now}
-        return [line for line, _ in self._notices.values()] + [told for told, _ in self._tasks]
+        return [
+            *(line for line, _ in self._notices.values()),
+            *self.comparison.told,
+            *(told for told, _ in self._tasks),
+        ]
 
     # --- assets -------------------------------------------------------------------------------------------
 
@@ -186,23 +208,62 @@ class Session:
                 np.array_equal(old.bounds, asset.bounds) and np.array_equal(old.up, asset.up)
             )
         self.index, self.asset, self.renderer, self.puppet = index, asset, renderer, None
-        self._frame, self._drawn, self.stats, self._motion_scale = None, (), {}, None
+        self._drawn, self.stats, self._motion_scale = (), {}, None
+        self.pictures.forget()
         self.times.clear()
-        if self.mode not in renderer.driver.MODES:
-            self.mode = "colour"
+        before = self.comparison.truth.asset.held_out
+        self.comparison.follow(asset)
+        self.mode, self.other = (mode if mode in self.modes else "colour" for mode in (self.mode, self.other))
         if not comparable:
             self.reset()
+        elif not same_cameras(before, asset.held_out):
+            self.held_out = self._stood = None
 
     @property
     def modes(self) -> Sequence[str]:
-        """Those that the asset's driver has."""
-        return tuple(self.renderer.driver.MODES)
+        """Those that the asset's driver has, and those of a comparison where there can be one."""
+        more = comparison.MODES if self.comparison.truth.offered else ()
+        return *self.renderer.driver.MODES, *more
 
-    def set_mode(self, mode: str) -> None:
-        """Show another quantity, if the asset has it."""
-        if mode in self.modes and mode != self.mode:
+    def set_mode(self, mode: str, right: bool = False) -> None:
+        """Show another quantity, if the asset has it; ``right`` of the bar, which that brings."""
+        if mode not in self.modes:
+            return
+        if right:
+            self.other = mode
+            self.split = 0.5 if self.split is None else self.split
+        else:
             self.mode = mode
-            self.times.clear()  # another program draws it
+        self.times.clear()  # another program draws it
+        if mode in comparison.MODES:
+            self.comparison.truth.ask()
+            if self.standing is None:
+                self.tell(f"the {mode} is known at the held-out views only: [ and ] lead there", "truth")
+
+    def set_split(self, split: bool) -> None:
+        """Two modes with a bar between them, or one."""
+        if split and self.other == self.mode:  # something to compare with
+            self.other = next((mode for mode in self.modes if mode != self.mode), self.mode)
+        self.split = 0.5 if split else None
+
+    def move_bar(self, place: float) -> None:
+        """The bar to this fraction of the width."""
+        self.split = clamp(place, 0.0, 1.0)
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The mode that is drawn, or the two; without truth, colours stand for what wants it."""
+        chosen = (self.mode,) if self.split is None else (self.mode, self.other)
+        known = self.standing is not None and self.comparison.truth.pictures is not None
+        return tuple("colour" if mode in comparison.MODES and not known else mode for mode in chosen)
+
+    def measure(self) -> None:
+        """Begin the benchmark."""
+        self.comparison.benchmark = Benchmark(self.renderer, self.comparison.truth)
+
+    def stop(self) -> None:
+        """End it before its time."""
+        self.comparison.benchmark = None
 
     # --- deformation --------------------------------------------------------------------------------------
 
@@ -240,11 +301,13 @@ class Session:
                 self.tell(str(error), "deformation")
 
     @property
+    def _deformation(self) -> Deformation | None:
+        return None if self.puppet is None else self.puppet.deformation
+
+    @property
     def _state(self) -> dict[str, Any] | None:
         """What the renderer is given besides the view."""
-        if self.puppet is None or self.puppet.deformation is None:
-            return None
-        return {"deformation": self.puppet.deformation}
+        return None if self._deformation is None else {"deformation": self._deformation}
 
     # --- the camera ---------------------------------------------------------------------------------------
 
@@ -270,7 +333,7 @@ class Session:
     def reset(self) -> None:
         """The first view, as the asset has it."""
         self.up: str | None = None
-        self.held_out: int | None = None
+        self.held_out = self._stood = None
         self.view = Orbit.starting_at(self.asset.camera, self.asset.up, self.centre, self.flat)
 
     def look_from(self, camera: Camera) -> None:
@@ -307,9 +370,25 @@ class Session:
             self.tell("this asset holds no held-out views")
             return
         first = 0 if step > 0 else -1
-        self.held_out = (first if self.held_out is None else self.held_out + step) % len(cameras)
-        self.look_from(cameras[self.held_out])
-        self.tell(f"held-out view {self.held_out + 1} of {len(cameras)}", "held-out view")
+        self.stand((first if self.held_out is None else self.held_out + step) % len(cameras))
+
+    def stand(self, index: int) -> None:
+        """At a held-out view; its roll and its principal point are kept until the view is moved."""
+        cameras = self.asset.held_out
+        self.held_out = index
+        self.look_from(cameras[index])
+        self._stood = self.view
+        self.tell(f"held-out view {index + 1} of {len(cameras)}", "held-out view")
+
+    @property
+    def standing(self) -> int | None:
+        """The index of the held-out view that the camera is exactly at."""
+        return self.held_out if self.view is self._stood else None
+
+    def camera(self, size: tuple[int, int]) -> Camera:
+        """What is looked through, in a picture of ``size`` pixels."""
+        standing = self.standing
+        return self.view.camera(*size) if standing is None else self.asset.held_out[standing].resized(*size)
 
     def drag(self, right: float, down: float, pan: bool) -> None:
         """The pointer went by these fractions of the window's height."""
@@ -344,24 +423,32 @@ class Session:
     def busy(self) -> bool:
         """Whether the next frame differs without another event."""
         playing = self.puppet is not None and self.puppet.playing
-        return bool(self._tasks) or self.settings.continuous or playing or self.view is not self._seen
+        at_work = bool(self._tasks) or self.comparison.drawing
+        return at_work or self.settings.continuous or playing or self.view is not self._seen
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the view and the shell have not changed for a while."""
+        return time.monotonic() - self._moved >= REST
 
     def draw(self, target: moderngl.Framebuffer, size: tuple[int, int]) -> None:
         """The picture into ``target``, ``size`` pixels; drawn anew only when something has changed."""
         now = time.monotonic()
-        deformation = None if self.puppet is None else self.puppet.deformation
-        if self.view is not self._seen or deformation is not self._bent:
-            self._seen, self._bent, self._moved = self.view, deformation, now
-        moving = now - self._moved < REST
+        if self.view is not self._seen or self._deformation is not self._bent:
+            self._seen, self._bent, self._moved = self.view, self._deformation, now
+        moving = not self.at_rest
         self.scale = self.settings.scale
         if self.settings.auto:
             self.scale = (self._motion_scale or 1.0) if moving else 1.0
-        wanted = self.view, deformation, self.mode, scaled(size, self.scale)
-        if wanted != self._drawn or self._frame is None or self.settings.continuous:
+        benchmark = self.comparison.benchmark
+        if benchmark is not None and benchmark.results is None and benchmark.frame is not None:
+            self.pictures.screen.show(benchmark.frame.texture, target, size, "colour", whole=True)
+            return
+        wanted = self.view, self._deformation, self.sides, scaled(size, self.scale)
+        if wanted != self._drawn or not self.pictures.modes or self.settings.continuous:
             if wanted[2:] != self._drawn[2:] and not self.settings.auto:
                 self.times.clear()  # another size
-            camera = self.view.camera(*wanted[3])
-            frame = self._frame = self.renderer.draw(camera, mode=self.mode, state=self._state)
+            self._draw_sides(wanted[3])
             self.ctx.finish()  # the time of a frame is its own, and no picture lags behind the pointer
             self._drawn = wanted
             seconds = time.monotonic() - now
@@ -370,23 +457,27 @@ class Session:
             if self.settings.auto and known and (moving or self._motion_scale is None):
                 target_seconds = 1 / self.settings.target_fps
                 self._motion_scale = adapted(self.scale, seconds, target_seconds)
-            if now - self._looked > STATS or not (moving or self.settings.continuous):
-                self._looked, self.stats = now, frame.stats
-        assert self._frame is not None
-        self._present(self._frame, target, size)
+            due = now - self._looked > STATS or not (moving or self.settings.continuous)
+            if due and self.pictures.frame is not None:
+                self._looked, self.stats = now, self.pictures.frame.stats
+        self.pictures.present(target, size, self.split, **self.looks)
 
-    def _present(self, frame: Frame, target: moderngl.Framebuffer, size: tuple[int, int]) -> None:
+    def _draw_sides(self, size: tuple[int, int]) -> None:
+        camera, truth = self.camera(size), self.comparison.truth
+        self.pictures.draw(self.renderer, self.sides, camera, truth, self.standing, self._state)
+
+    @property
+    def looks(self) -> dict[str, Any]:
+        """How pictures are shown: arguments of ``Screen.show``."""
         shift = np.zeros(3) if self.background is None else self.background - self.asset.background
         away = float(np.linalg.norm(self.view.camera(1, 1).position - self.centre))
-        self.screen.show(
-            frame.texture,
-            target,
-            size,
-            self.mode,
-            reach=away + 1.0,  # the half-diagonal of the scene box
-            shift=shift.tolist(),
-            exposure=self.exposure,
-        )
+        return {
+            "reach": away + 1.0,  # the half-diagonal of the scene box
+            "shift": shift.tolist(),
+            "exposure": self.exposure,
+            "peak": float(peak_of(self.asset)),
+            "error_gain": self.error_gain,
+        }
 
     def screenshot(self, size: tuple[int, int], folder: Path) -> None:
         """Write what is seen as a PNG into ``folder``, ``size`` times the chosen multiple, soon."""
@@ -396,42 +487,11 @@ class Session:
     def _screenshot(self, size: tuple[int, int], folder: Path) -> None:
         import imageio.v3 as iio
 
-        self._frame, self._drawn = None, ()  # the renderer draws over it
-        frame = self.renderer.draw(self.view.camera(*size), mode=self.mode, state=self._state)
-        canvas = self.ctx.texture(size, 4)
-        target = self.ctx.framebuffer([canvas])
-        try:
-            self._present(frame, target, size)
-            data = target.read(components=3, alignment=1)
-        finally:
-            target.release()
-            canvas.release()
-            self.times.clear()  # the next frame makes the textures anew
-        path = free_path(folder, f"{short_name(self.name)}-{self.mode}", ".png")
+        self._draw_sides(size)
+        picture = self.pictures.pixels(size, self.split, **self.looks)
+        self._drawn = ()  # the renderer drew over the frame
+        self.times.clear()  # the next one makes the textures anew
+        path = free_path(folder, f"{short_name(self.name)}-{'-'.join(self.sides)}", ".png")
         with replacing(path) as temporary:
-            iio.imwrite(temporary, np.frombuffer(data, np.uint8).reshape(size[1], size[0], 3)[::-1])
+            iio.imwrite(temporary, picture)
         self.tell(f"written: {path}")
-
-
-def version(name: str) -> tuple[int, int] | None:
-    """What tells a file from the one that replaces it; None where there is none."""
-    try:
-        status = asset_path(name).stat()
-    except (InshaderError, OSError):
-        return None
-    return status.st_mtime_ns, status.st_size
-
-
-def short_name(name: str) -> str:
-    """A word for an asset in the names of files: that of its run folder, else of the file."""
-    path = Path(name).resolve()
-    word = path.parent.name if path.name == "asset.safetensors" else path.name.removesuffix(".safetensors")
-    return re.sub(r"[^\w.-]+", "_", word).strip(".") or "asset"
-
-
-def free_path(folder: Path, stem: str, suffix: str) -> Path:
-    """The first of ``stem-001``, ``stem-002``, ... in ``folder`` that there is no file of yet."""
-    number = 1
-    while (path := folder / f"{stem}-{number:03}{suffix}").exists():
-        number += 1
-    return path

@@ -22,6 +22,7 @@ from viewer.settings import Settings
 VERSIONS = (4, 3), (3, 3)  # of OpenGL, the best first
 IDLE = 0.1  # seconds between frames while nothing happens
 LIVELY = 6  # frames without a wait after an event: Dear ImGui takes in a click over several of them
+GRAB = 6  # units of the desktop from the bar within which a press takes hold of it
 LONGEST = 0.5  # seconds of flight that one frame may stand for, after compiling or a stopped process
 
 
@@ -76,6 +77,7 @@ class Viewer:
         self.overlay = Overlay(self.ctx)
         self.pointer: tuple[float, float] = self.glfw.get_cursor_pos(window)
         self.dragging: int | None = None  # the button that was pressed on the picture
+        self.on_bar = False  # whether the bar between two modes is dragged
         self.held: set[str] = set()  # names of the movement and shift keys that are down
         self.lively = LIVELY
         self.windowed: tuple[int, int, int, int] | None = None  # place and size to come back to
@@ -171,7 +173,7 @@ class Viewer:
         if name in keys.MOVES or name.endswith("SHIFT"):
             self.held.add(name)
         elif name in keys.NUMBERED:
-            self.session.set_mode(keys.NUMBERED[name])
+            self.session.set_mode(keys.NUMBERED[name], right=self.shift)
         elif name in keys.PRESSED:
             getattr(self, keys.PRESSED[name][1])()
 
@@ -189,7 +191,9 @@ class Viewer:
         right, down = (x - self.pointer[0]) / height, (y - self.pointer[1]) / height
         self.pointer = x, y
         self.overlay.pointer(*self.place())
-        if self.dragging is not None:
+        if self.on_bar:
+            self.session.move_bar(x / max(self.glfw.get_window_size(window)[0], 1))
+        elif self.dragging is not None:
             pan = self.dragging != self.glfw.MOUSE_BUTTON_LEFT or self.shift
             self.session.drag(right, down, pan)
 
@@ -198,9 +202,10 @@ class Viewer:
         self.lively = LIVELY
         pressed = action == self.glfw.PRESS
         if not pressed and button == self.dragging:
-            self.dragging = None
+            self.dragging, self.on_bar = None, False
         elif pressed and self.dragging is None and not self.overlay.covers(*self.place()):
             self.dragging = button
+            self.on_bar = button == self.glfw.MOUSE_BUTTON_LEFT and self.near_bar()
         if button <= self.glfw.MOUSE_BUTTON_MIDDLE:
             self.overlay.button(button, pressed)
 
@@ -217,6 +222,12 @@ class Viewer:
         self.lively = LIVELY
         for path in paths:
             self.session.add(path)
+
+    def near_bar(self) -> bool:
+        """Whether the pointer is at the bar between two modes."""
+        split = self.session.split
+        width = self.glfw.get_framebuffer_size(self.window)[0] / self.scale
+        return split is not None and abs(self.place()[0] - split * width) <= GRAB
 
     def place(self) -> tuple[float, float]:
         """Where the pointer is, in the overlay's units: glfw counts in pixels on some systems."""
@@ -240,6 +251,15 @@ class Viewer:
 
     def next_asset(self) -> None:
         self.session.choose(self.session.index + 1)
+
+    def toggle_split(self) -> None:
+        self.session.set_split(self.session.split is None)
+
+    def toggle_benchmark(self) -> None:
+        if self.session.comparison.measuring:
+            self.session.stop()
+        else:
+            self.session.measure()
 
     def screenshot(self) -> None:
         self.session.screenshot(self.glfw.get_framebuffer_size(self.window), Path.cwd())

@@ -25,6 +25,7 @@ WIDGETS = {
     "color_edit3",
     "combo",
     "input_int",
+    "plot_histogram",
     "radio_button",
     "selectable",
     "slider_float",
@@ -54,8 +55,8 @@ class Watched:
         if name not in WIDGETS:
             return real
 
-        def widget(label: str, *arguments: Any) -> Any:
-            result = real(label, *arguments)
+        def widget(label: str, *arguments: Any, **named: Any) -> Any:
+            result = real(label, *arguments, **named)
             (left, top), (_, bottom) = self.imgui.get_item_rect_min(), self.imgui.get_item_rect_max()
             self.places[label] = left + 8, (top + bottom) / 2
             self.last = label

@@ -17,8 +17,9 @@ from render.camera import look_at
 from render.grid import GridSpec
 from render.network import Linear, NetworkSpec, Slot
 from viewer.fly import Fly
+from viewer.names import free_path, short_name
 from viewer.orbit import Orbit
-from viewer.session import UPS, Session, free_path, short_name
+from viewer.session import UPS, Session
 from viewer.settings import Settings
 
 SIZE = 96, 64
@@ -85,7 +86,7 @@ def test_fewer_pixels(session: Session, target: moderngl.Framebuffer) -> None:
     session.settings = replace(session.settings, scale=0.5)
     half = draw(session, target)
     assert session.scale == 0.5
-    assert session._frame is not None and session._frame.texture.size == (48, 32)
+    assert session.pictures.frame is not None and session.pictures.frame.texture.size == (48, 32)
     difference = np.abs(half - full)
     assert 0.5 < difference.mean() < 12, "a coarser picture of the same, the right way up"
     assert np.abs(half[::-1] - full).mean() > 2 * difference.mean()
