@@ -283,7 +283,7 @@ def test_few_samples_draw_the_ball(model: Shells, ctx: moderngl.Context) -> None
     with Renderer(ctx, asset) as renderer:
         images = renderer.draw(fine).images
     twin, _ = shell_driver.reference(asset, fine, "colour")
-    # Of small faces at the rim a few hits are lost: rasterisers snap corners, Embree looks on behind each hit.
+    # A few hits on small faces are lost at the rim: rasterisers snap corners, Embree looks on behind a hit.
     for drawn in (images["colour"], twin[..., :3]):
         assert (np.abs(drawn - band[..., :3]).max(-1) > 1e-3).mean() < 1e-3
     metrics = model.metrics()
