@@ -12,6 +12,7 @@ stays by blending.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -46,7 +47,7 @@ RAYS_BINDING = 3  # as in shell_cast.comp, and of the answers one more
 POSE, SOLID, PEEL, STATES = 9, 11, 12, 13  # texture units beyond those of the tables, as is FACES
 
 
-class MeshPasses:
+class MeshPasses(ABC):
     """What both hosts have: the meshes, the inner mesh's distance, and the wires."""
 
     host: str
@@ -146,9 +147,9 @@ class MeshPasses:
             self.draw_samples(camera, uniforms, timer)
         return self.targets.textures[0], self.targets.textures[1]
 
+    @abstractmethod
     def draw_samples(self, camera: Camera, uniforms: dict[str, bytes], timer: PassTimer) -> None:
         """All modes but the wires."""
-        raise NotImplementedError
 
     def draw_wires(self, uniforms: dict[str, bytes]) -> None:
         """Both meshes' edges over each other."""

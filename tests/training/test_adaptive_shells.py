@@ -341,6 +341,9 @@ def test_a_resumed_run_goes_on_bit_for_bit(ball: PosedImages, model: Shells) -> 
             going.learn_band(k / 3)
     a, b = first.state(), second.state()
     assert a.keys() == b.keys()
+    assert (
+        second.facts == pytest.approx(model.facts, rel=1e-6) and len(model.facts) > 5
+    )  # float32 in the file
     for name in a:
         assert torch.equal(a[name], b[name]), name
 

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from render.asset import BakedMesh
 from render.errors import require
 from render.intervals import Intervals, Samples, contracted_widths, intervals_from_hits, samples_of
 from training.families.adaptive_shells.field import ShellField
 from training.rays import PixelRays
+from training.surface.neus import optical_thickness
 
 RAYS_AT_ONCE = 1 << 18
 AGAIN = 1e-5  # world units behind a hit, where the search for the next one begins
@@ -162,8 +162,7 @@ def render(
     f, normal, kappa, rgb = field.narrow(u, d)
     ends = (field.place(rays_o[ray], d, t + side * 0.5 * delta) for side in (-1, 1))
     section = torch.sub(*reversed(list(ends))) if field.contracted else delta[:, None] * d
-    half = 0.5 * functional.relu(-(normal * section).sum(-1))
-    optical = functional.logsigmoid(kappa * (f + half)) - functional.logsigmoid(kappa * (f - half))
+    optical = optical_thickness(f, (normal * section).sum(-1), 1.0, kappa, 1.0)
     closed = torch.from_numpy(samples.closed).to(rays_o.device)
     optical = torch.where(closed, torch.full_like(optical, OPAQUE), optical)
     rgb, left, _ = field.kernels.composite(optical, rgb, offsets, stop)

@@ -91,9 +91,8 @@ class Shells:
 
     def compile(self) -> None:
         self.full.compile()
-        self.field.narrow(torch.rand(64, 3), torch.nn.functional.normalize(torch.ones(64, 3), dim=-1))[
-            3
-        ].sum().backward()
+        *_, rgb = self.field.narrow(torch.rand(64, 3), torch.full((64, 3), 3**-0.5))
+        rgb.sum().backward()
         self.optimiser.zero_grad()
 
     # Stages ---------------------------------------------------------------------------------------------
@@ -192,6 +191,7 @@ class Shells:
             for name, mesh in self.meshes.items():
                 found[f"{name}.vertices"] = torch.from_numpy(mesh.vertices)
                 found[f"{name}.faces"] = torch.from_numpy(mesh.faces.astype(np.int64))
+            found |= {f"facts.{name}": torch.tensor(value) for name, value in self.facts.items()}
             found |= prefixed("before.", self.before.state_dict())
             found |= prefixed("optimiser.", optimiser_state(self.optimiser))
         return found
@@ -205,6 +205,7 @@ class Shells:
                 )
                 for name in ("outer", "inner")
             }
+            self.facts = {name: float(value) for name, value in without_prefix("facts.", state).items()}
             self.before = self.copy_of(without_prefix("before.", state))
             load_optimiser(self.optimiser, without_prefix("optimiser.", state))
         self.generator.set_state(state["generator"])
