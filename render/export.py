@@ -14,21 +14,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
 
-from render import command, film, mesh, reference
+from render import command, film, mesh, pictures, reference
 from render.animation import MOTIONS
 from render.asset import BakedAsset, asset_path, read_asset
 from render.camera import Camera
 from render.camera_path import read_camera
 from render.context import create_context
 from render.errors import InshaderError
-from render.files import atomic_write, replacing
+from render.files import atomic_write
 from render.glsl import FRAGMENT, SHADERS, compose
 from render.parts import Parts, texture_rows
-from render.renderer import MODES, Renderer, driver_of
+from render.renderer import MODES, Renderer, check_mode, driver_of
 
 SAMPLES, MAX_SAMPLES = 64, 1 << 16
 _HEADER = """\
@@ -97,17 +96,27 @@ def glsl_text(asset: BakedAsset, camera: Camera) -> str:
     return "\n".join([version, header, *code, *data]) + "\n"
 
 
-def _png(asset: BakedAsset, camera: Camera, path: Path) -> None:
+def _images(asset: BakedAsset, camera: Camera, mode: str) -> dict[str, NDArray[np.float32]]:
+    """Drawn by the renderer, or without OpenGL by its slow twin."""
     try:
         ctx = create_context()
     except InshaderError as error:
         print(f"render-export: drawn without OpenGL, slowly: {error}", file=sys.stderr)
-        picture = reference.draw(asset, camera)["colour"]
-    else:
-        with Renderer(ctx, asset) as renderer:
-            picture = renderer.draw(camera).images["colour"]
-        ctx.release()
-    _write_png(path, picture)
+        return reference.draw(asset, camera, mode=mode)
+    with Renderer(ctx, asset) as renderer:
+        images = renderer.draw(camera, mode=mode).images
+    ctx.release()
+    return images
+
+
+def _png(asset: BakedAsset, camera: Camera, path: Path) -> None:
+    pictures.write_png(path, _images(asset, camera, "colour")["colour"])
+
+
+def _exr(asset: BakedAsset, camera: Camera, path: Path, mode: str = "colour") -> None:
+    check_mode(driver_of(asset), mode)
+    images = _images(asset, camera, mode)
+    pictures.write_exr(path, pictures.exr_channels(asset, mode, images))
 
 
 def _path_traced(asset: BakedAsset, camera: Camera, path: Path, samples: int, denoise: bool) -> None:
@@ -117,19 +126,18 @@ def _path_traced(asset: BakedAsset, camera: Camera, path: Path, samples: int, de
     with Renderer(ctx, asset, driver="pathtrace") as renderer:
         picture = renderer.draw(camera, state={"samples": samples, "denoise": denoise}).images["colour"]
     ctx.release()
-    _write_png(path, picture)
-
-
-def _write_png(path: Path, picture: NDArray[np.float32]) -> None:
-    with replacing(path) as temporary:
-        iio.imwrite(temporary, np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8), extension=".png")
+    pictures.write_png(path, picture)
 
 
 def _glsl(asset: BakedAsset, camera: Camera, path: Path) -> None:
     atomic_write(path, glsl_text(asset, camera).encode())
 
 
-WRITERS: Mapping[str, Callable[[BakedAsset, Camera, Path], None]] = {".png": _png, ".glsl": _glsl}
+WRITERS: Mapping[str, Callable[[BakedAsset, Camera, Path], None]] = {
+    ".png": _png,
+    ".exr": _exr,
+    ".glsl": _glsl,
+}
 VIDEO = ".mp4"
 SUFFIXES = (*WRITERS, VIDEO, *mesh.SUFFIXES)
 
@@ -148,7 +156,9 @@ def _export(arguments: argparse.Namespace) -> None:
     camera = asset.camera if arguments.camera is None else read_camera(arguments.camera)
     if arguments.size is not None:
         camera = camera.resized(*arguments.size)
-    if arguments.driver is None:
+    if arguments.mode is not None:
+        _exr(asset, camera, target, arguments.mode)
+    elif arguments.driver is None:
         WRITERS[suffix](asset, camera, target)
     else:
         _path_traced(asset, camera, target, arguments.samples or SAMPLES, arguments.denoise)
@@ -166,6 +176,8 @@ def _check_options(target: Path, suffix: str, arguments: argparse.Namespace) -> 
         raise InshaderError(f"--to {target}: --frames and --deform are those of a film, use {VIDEO}")
     if arguments.driver is None and (arguments.samples is not None or arguments.denoise):
         raise InshaderError("--samples and --denoise are those of --driver pathtrace")
+    if suffix != ".exr" and arguments.mode is not None:
+        raise InshaderError(f"--to {target}: --mode gives the numbers of another quantity, use .exr")
     if arguments.driver is not None and suffix != ".png":
         raise InshaderError(f"--to {target}: --driver pathtrace writes pictures, use .png")
 
@@ -221,6 +233,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=int,
         metavar="N",
         help=f"of a mesh: cells along its longest side; default: {mesh.DEFAULT_RESOLUTION}",
+    )
+    arguments.add_argument(
+        "--mode", choices=MODES, help="what an .exr holds, as numbers; default: colour, as linear light"
     )
     arguments.add_argument(
         "--driver", choices=("pathtrace",), help="global illumination, for an asset with a surface"

@@ -12,7 +12,7 @@ from rich.progress import track
 from render.animation import Rig, motion
 from render.asset import BakedAsset
 from render.camera import Camera
-from render.camera_path import orbit, read_path
+from render.camera_path import CameraPath, orbit, read_path
 from render.context import create_context
 from render.errors import InshaderError
 from render.renderer import Renderer
@@ -52,10 +52,9 @@ def write_film(
     ctx = create_context()
     with Renderer(ctx, asset) as renderer:
         states = _states(rig, kind)
-        pictures = (
-            renderer.draw(camera, size, state=next(states)).images["colour"] for camera in _tracked(cameras)
-        )
-        write_video(target, pictures, size, FPS)
+        pictures = (renderer.draw(camera, size, state=next(states)).images["colour"] for camera in cameras)
+        for _ in _tracked(write_video(target, pictures, size, FPS), len(cameras)):
+            pass
     ctx.release()
 
 
@@ -68,12 +67,20 @@ def film_cameras(
         return orbit(asset.camera, asset.up, centre, frames or round(FPS * SECONDS))
     if path is None:
         return [asset.camera] * (frames or round(FPS * SECONDS))
-    keys = read_path(path)
+    return path_cameras(read_path(path), str(path), frames)
+
+
+def path_cameras(keys: CameraPath, name: str, frames: int | None = None) -> list[Camera]:
+    """Those of a path, ``FPS`` a second or so many.
+
+    Raises:
+        InshaderError: there are too many; the line begins with ``name``.
+    """
     seconds = keys.times[-1] - keys.times[0] if len(keys.times) > 1 else SECONDS - 1 / FPS
     count = frames or round(FPS * seconds) + 1
     if count > MAX_FRAMES:
         raise InshaderError(
-            f"{path}: {seconds:g} seconds are {count} frames, at most {MAX_FRAMES} are filmed"
+            f"{name}: {seconds:g} seconds are {count} frames, at most {MAX_FRAMES} are filmed"
         )
     return keys.spread(count)
 
@@ -87,7 +94,7 @@ def _states(rig: Rig | None, kind: str | None) -> Iterator[dict[str, object] | N
         yield {"deformation": deformation}
 
 
-def _tracked(cameras: list[Camera]) -> Iterator[Camera]:
+def _tracked(steps: Iterator[int], total: int) -> Iterator[int]:
     """They, with a bar on a terminal."""
     console = Console(stderr=True)
-    yield from track(cameras, "filming", console=console, disable=not console.is_terminal)
+    yield from track(steps, "filming", total=total, console=console, disable=not console.is_terminal)

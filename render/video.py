@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,21 @@ from numpy.typing import NDArray
 
 from render.errors import InshaderError, require
 from render.files import replacing
+from render.pictures import eight_bits
 
 CODEC, QUALITY = "libx264", "18"  # by the encoder's constant rate factor: what is lost is hardly seen
 BT709, SRGB, LIMITED = 1, 13, 1  # matrix and primaries, transfer, and range in ITU-T H.273
 
 
 def write_video(
-    path: Path, pictures: Iterable[NDArray[np.floating]], size: tuple[int, int], fps: int
-) -> None:
-    """Write ``path``, whole or not at all; the pictures are asked for one by one.
+    path: Path, pictures: Iterable[NDArray[Any]], size: tuple[int, int], fps: int
+) -> Iterator[int]:
+    """Write ``path``, whole or not at all: a step for each picture gives their number so far.
+
+    Whoever stops before the end closes the iterator, and nothing is left behind.
 
     Args:
-        pictures: (h, w, 3) display colours in [0, 1].
+        pictures: (h, w, 3) display colours in [0, 1], or 8-bit ones.
         size: (w, h) of all of them.
 
     Raises:
@@ -38,7 +41,7 @@ def write_video(
     av = require("av", "video")
     with replacing(path) as temporary:
         try:
-            _encode(av, temporary, pictures, size, fps)
+            yield from _encode(av, temporary, pictures, size, fps)
         except av.error.FFmpegError as error:
             if isinstance(error, OSError):
                 raise
@@ -46,8 +49,8 @@ def write_video(
 
 
 def _encode(
-    av: Any, path: Path, pictures: Iterable[NDArray[np.floating]], size: tuple[int, int], fps: int
-) -> None:
+    av: Any, path: Path, pictures: Iterable[NDArray[Any]], size: tuple[int, int], fps: int
+) -> Iterator[int]:
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream(CODEC, rate=fps, options={"crf": QUALITY})
         stream.width, stream.height = size
@@ -56,8 +59,8 @@ def _encode(
         coding.colorspace = coding.color_primaries = BT709
         coding.color_trc, coding.color_range = SRGB, LIMITED
         container.start_encoding()  # a path that cannot be written is known before anything is drawn
-        for picture in pictures:
-            rgb = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        for number, picture in enumerate(pictures, 1):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(eight_bits(picture)), format="rgb24")
             container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709")))
+            yield number
         container.mux(stream.encode())

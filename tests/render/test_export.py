@@ -103,7 +103,7 @@ def test_png_without_opengl(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--to", "a.usd"], ".usd is not supported, use .png or .glsl"),
+        (["--to", "a.usd"], ".usd is not supported, use .png or .exr or .glsl"),
         (["--to", "picture"], "no suffix is not supported"),
         (["--to", "nowhere/a.png"], "nowhere"),
         (["--to", "nowhere/a.glsl"], "nowhere"),
@@ -147,3 +147,32 @@ def test_options_of_pathtrace(
         export.main([str(path), "--to", str(path / "a.png"), *arguments])
     error = capsys.readouterr().err
     assert ended.value.code == 2 and message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("mode", ["colour", "depth", "normal"])
+def test_exr_holds_the_numbers(
+    mode: str, build_ball: Build, tmp_path: Path, ctx: moderngl.Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openexr = pytest.importorskip("OpenEXR")
+    monkeypatch.setattr(export, "create_context", lambda: ctx)
+    monkeypatch.setattr(moderngl.Context, "release", lambda self: None)
+    asset = build_ball()
+    write_asset(tmp_path / "asset.safetensors", asset)
+    target = tmp_path / "a.exr"
+    assert export.main([str(tmp_path), "--to", str(target), "--size", "40x30", "--mode", mode]) == 0
+    with openexr.File(str(target), separate_channels=True) as file:
+        channels = {name: channel.pixels for name, channel in file.channels().items()}
+    with Renderer(ctx, asset) as renderer:
+        images = renderer.draw(asset.camera, (40, 30), mode=mode).images
+    np.testing.assert_array_equal(channels["A"], images["coverage"][..., 0])
+    if mode == "colour":  # over the background again, as a display shows it
+        alpha = channels["A"]
+        linear = np.stack([channels[name] for name in "RGB"], -1) / np.maximum(alpha, 1e-6)[..., None]
+        display = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+        over = alpha[..., None] * display + (1 - alpha[..., None]) * asset.background
+        np.testing.assert_allclose(over, images["colour"], atol=2e-4)
+    elif mode == "depth":
+        np.testing.assert_array_equal(channels["Z"], images["depth"][..., 0])
+    else:
+        found = np.stack([channels[f"N.{axis}"] for axis in "XYZ"], -1)
+        np.testing.assert_array_equal(found, images["normal"])

@@ -16,8 +16,8 @@ import trimesh
 
 from render import export, film, mesh
 from render.asset import BakedAsset, BakedMesh, read_asset, write_asset
-from render.camera import look_at
-from render.camera_path import CameraPath, orbit, read_path
+from render.camera import Camera, look_at
+from render.camera_path import CameraPath, orbit, read_camera, read_path
 from render.errors import InshaderError
 from render.metrics import psnr
 from render.renderer import Renderer
@@ -56,7 +56,7 @@ def test_what_is_written_is_seen(tmp_path: Path) -> None:
     """Smooth pictures of all hues come back in their order, with their colours."""
     i, j = np.meshgrid(np.linspace(0, 1, 64), np.linspace(0, 1, 48))
     pictures = [np.stack([i, j, np.full_like(i, k / 9)], -1) for k in range(10)]
-    write_video(tmp_path / "a.mp4", pictures, (64, 48), film.FPS)
+    assert list(write_video(tmp_path / "a.mp4", pictures, (64, 48), film.FPS)) == [*range(1, 11)]
     found = frames_of(tmp_path / "a.mp4")
     assert found.shape == (10, 48, 64, 3)
     # colours at half the resolution in 220 steps make 40 dB, read by the other matrix (BT.601) 28 dB
@@ -103,6 +103,53 @@ def test_between_keys() -> None:
     assert [camera.position[1] for camera in path.spread(3)] == pytest.approx([0, 1, 2])
 
 
+def ring(count: int) -> list[Camera]:
+    """Cameras around a point, the first one once more at the end."""
+    angles = np.linspace(0, 2 * np.pi, count + 1)
+    return [look_at([2 * np.cos(a), 2 * np.sin(a), 0.5], [0, 0, 0], [0, 0, 1], 40, 30, 0.7) for a in angles]
+
+
+def test_a_spline_passes_its_keys_and_is_rounder_than_lines() -> None:
+    keys, times = ring(6), np.array([0, 1, 2, 3.5, 4, 5, 6])
+    spline, lines = CameraPath(times, keys, tension=0.0), CameraPath(times, keys)
+    for t, key in zip(times, keys, strict=True):
+        np.testing.assert_allclose(spline.at(t).world_from_camera, key.world_from_camera, atol=1e-12)
+    even = CameraPath(np.arange(7.0), keys, tension=0.0)
+
+    def away(path: CameraPath) -> float:
+        return max(abs(np.hypot(*path.at(t).position[:2]) - 2) for t in np.linspace(0, 6, 61))
+
+    assert away(even) < 0.06 < 0.2 < away(lines), "chords cut 0.27 off the circle, the spline a fifth of that"
+    for t in np.linspace(0, 6, 61):
+        axes = even.at(t).world_from_camera[:3, :3]
+        np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-9)
+        aside = np.cross(even.at(t).forward, -even.at(t).position / np.linalg.norm(even.at(t).position))
+        assert np.linalg.norm(aside) < 0.05, "and it goes on looking at the middle, whatever way it turned"
+
+
+@pytest.mark.parametrize("tension", [0.0, 0.5, 1.0])
+def test_a_path_that_comes_back_closes_smoothly(tension: float) -> None:
+    path = CameraPath(np.arange(7.0), ring(6), tension)
+    step = 1e-4
+    leaving = (path.at(step).position - path.at(0).position) / step
+    coming = (path.at(6.0).position - path.at(6 - step).position) / step
+    np.testing.assert_allclose(leaving, coming, atol=0.02)
+    assert np.linalg.norm(leaving) == pytest.approx(
+        1.73 * (1 - tension), abs=0.02
+    )  # half the chord of two keys
+
+
+def test_a_path_is_read_as_it_was_written(tmp_path: Path) -> None:
+    for tension in (None, 0.25):
+        path = CameraPath(np.array([0.0, 0.5, 2.0]), ring(2), tension)
+        (tmp_path / "path.json").write_text(json.dumps(path.to_json()))
+        back = read_path(tmp_path / "path.json")
+        assert back.tension == tension
+        for t in (0.0, 0.3, 1.7, 2.0):
+            np.testing.assert_allclose(back.at(t).world_from_camera, path.at(t).world_from_camera, atol=1e-12)
+    assert read_camera(tmp_path / "path.json").w == 40
+
+
 def test_an_orbit_keeps_height_and_distance() -> None:
     camera = look_at([1.2, -1.6, 0.9], [0, 0, 0], [0, 0, 1], 40, 30, 0.7)
     centre = np.array([0.1, 0.2, 0.3])
@@ -130,6 +177,9 @@ CAMERA = look_at([2, 0, 0], [0, 0, 0], [0, 0, 1], 40, 30, 0.7)
             "camera 1 has 20x30 pixels, the first 40x30",
         ),
         ([{"t": 0}], "camera: the key"),
+        ({"cameras": []}, "tension is None, expected a number from 0 to 1"),
+        ({"cameras": {}, "tension": 0}, "cameras is a dict, expected a list"),
+        ({"cameras": [], "tension": 0}, "empty list"),
         ([{**CAMERA.to_json(), "t": t} for t in (0, 1e5)], "at most 65536 are filmed"),
     ],
 )
@@ -186,9 +236,16 @@ def test_a_film_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 
     (tmp_path / "a.mp4").write_bytes(b"before")
     with pytest.raises(InshaderError, match="flat"):
-        write_video(tmp_path / "a.mp4", pictures(), (20, 20), film.FPS)
+        list(write_video(tmp_path / "a.mp4", pictures(), (20, 20), film.FPS))
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.mp4"]
     assert (tmp_path / "a.mp4").read_bytes() == b"before"
+
+
+def test_a_film_that_is_given_up_leaves_nothing(tmp_path: Path) -> None:
+    steps = write_video(tmp_path / "a.mp4", [np.zeros((20, 20, 3))] * 9, (20, 20), film.FPS)
+    assert next(steps) == 1 and len(list(tmp_path.iterdir())) == 1
+    steps.close()
+    assert not list(tmp_path.iterdir())
 
 
 # The meshes of a shell ----------------------------------------------------------------------------------
