@@ -60,10 +60,12 @@ def _train(args: argparse.Namespace) -> None:
             raise InshaderError("--inspect trains nothing, so there is nothing to --resume: name one of them")
         _inspect(scene, folder)
         return
+    from training import processes
     from training.run import train
 
     results = train(scene, folder, args.device, args.resume)
-    print_results(results, folder)
+    if processes.first():
+        print_results(results, folder)
 
 
 def _inspect(scene: Scene, folder: Path) -> None:

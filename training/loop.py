@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from render.errors import InshaderError
+from training import processes
 from training.checkpoint import read_checkpoint, write_checkpoint
 from training.families import Model, Stage
 
@@ -81,6 +83,8 @@ class Run:
             raise InshaderError(f"{path}: does not fit this model ({error})") from error
 
     def save(self) -> None:
+        if not processes.first():
+            return
         about = {"scene": self.scene, "position": asdict(self.position)}
         write_checkpoint(self.folder / "checkpoint.safetensors", self.model.state(), about)
 
@@ -90,7 +94,8 @@ class Run:
         Raises:
             InshaderError: training diverged.
         """
-        log = (self.folder / "log.jsonl").open("a" if self.position.total_steps else "w")
+        path = self.folder / "log.jsonl" if processes.first() else Path(os.devnull)
+        log = path.open("a" if self.position.total_steps else "w")
         with log, _progress() as show, _interrupts() as interrupted:
             saved = logged = time.monotonic()
             try:
@@ -103,7 +108,7 @@ class Run:
                         log.write(json.dumps(self._line(metrics), allow_nan=False) + "\n")
                         log.flush()
                         show(self._done(), metrics, self.position)
-                    if interrupted():
+                    if processes.largest(interrupted()):
                         raise KeyboardInterrupt
                     if now - saved > CHECKPOINT_EVERY:
                         self.save()
@@ -126,7 +131,7 @@ class Run:
         progress = at.step / at.steps if self.steps or at.calibrations else at.stage_seconds / (budget or 1)
         start = time.monotonic()
         metrics = stage.step(min(progress, 1.0))
-        elapsed = time.monotonic() - start
+        elapsed = processes.largest(time.monotonic() - start)
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise InshaderError(
@@ -205,6 +210,9 @@ Show = Callable[[float, dict[str, float], Position], None]
 @contextmanager
 def _progress() -> Iterator[Show]:
     """A bar with rate, ETA and PSNR on a terminal, a plain line for every tenth elsewhere."""
+    if not processes.first():
+        yield lambda done, metrics, at: None
+        return
     console = Console(stderr=True)
     if console.is_terminal:
         columns = (

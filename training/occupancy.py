@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from render.occupancy import dilate, leaps
+from training import processes
 from training.kernels import Samples
 
 FADE_DENSITY, FADE_SEEN = 0.95, 0.3  # per update
@@ -57,7 +58,11 @@ class Occupancy(nn.Module):
 
     @torch.no_grad()
     def update(self, optical_thickness: Callable[[Tensor], Tensor], generator: torch.Generator) -> None:
-        """Look again at random allowed cells. ``optical_thickness`` maps points (n, 3) in [0, 1] to (n,)."""
+        """Look again at random allowed cells, at those seen by any process.
+
+        ``optical_thickness`` maps points (n, 3) in [0, 1] to (n,).
+        """
+        processes.keep_largest(self.seen)
         index = self.allowed
         if len(index) > CELLS_PER_UPDATE:  # without repetition: of a cell written twice either value may stay
             index = index[torch.randperm(len(index), generator=generator)[:CELLS_PER_UPDATE]]
@@ -76,3 +81,4 @@ class Occupancy(nn.Module):
         seen = dilate((self.seen > SEEN).cpu().numpy().reshape(self.shape))
         self.seen *= FADE_SEEN
         self.leaps.copy_(torch.from_numpy(leaps(dense & seen, LEAP_CAP)))
+        processes.make_same(self.thickness, self.leaps)  # a GPU need not find the same twice

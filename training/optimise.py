@@ -1,4 +1,4 @@
-"""Adam with a rate for each group of parameters."""
+"""Adam with a rate for each group of parameters; one step for all processes (``training/processes.py``)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+
+from training import processes
 
 
 def adam(groups: Mapping[float, list[nn.Parameter]]) -> torch.optim.Adam:
@@ -15,9 +17,10 @@ def adam(groups: Mapping[float, list[nn.Parameter]]) -> torch.optim.Adam:
 
 
 def descend(optimiser: torch.optim.Adam, loss: Tensor, learning_rate: float) -> None:
-    """One step down a loss, each group at its part of ``learning_rate``."""
+    """One step down the mean loss of all processes, each group at its part of ``learning_rate``."""
     for group in optimiser.param_groups:
         group["lr"] = learning_rate * group["rate"]
     optimiser.zero_grad()
     loss.backward()
+    processes.average_gradients(p for group in optimiser.param_groups for p in group["params"])
     optimiser.step()

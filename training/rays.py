@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from render.camera import Camera
 from scenes import PosedImages
+from training import processes
 
 # A pixel this near to a covered one is trained on too: it teaches the outline. Our choice.
 MARGIN = 2
@@ -40,8 +41,8 @@ class PixelRays:
         return index if self.wanted is None else self.wanted[index]
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """``rays`` of random pixels."""
-        return self.rays(self.pick(count, generator))
+        """``rays`` of random pixels, each process's own."""
+        return self.rays(processes.own(self.pick(processes.count() * count, generator)))
 
     def rays(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pixels (n,): rays_o, rays_d (n, 3), colour (n, 3) not premultiplied, alpha (n, 1)."""

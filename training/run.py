@@ -29,8 +29,8 @@ from render.stage import Stage, stage_from_json
 from scenes import Scene, load_dataset
 from scenes.dataset import Dataset, PosedImages
 from scenes.stage import read_stage
-from training import kernels
-from training.families import find_task
+from training import kernels, processes
+from training.families import Task, find_task
 from training.loop import Run
 from training.score import asset_drawer, score
 
@@ -41,6 +41,8 @@ DEFAULT_SECONDS = 90.0
 def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, Any]:
     """Train, bake and score ``scene`` into ``folder``; returns what ``results.json`` holds.
 
+    Of several processes (``training/processes.py``) the first alone writes; all return the same.
+
     Raises:
         InshaderError: the scene, its data, the device or the folder is not usable; said before training.
         KeyboardInterrupt: after the checkpoint is written.
@@ -48,8 +50,19 @@ def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, An
     task, config = find_task(scene)
     device = pick_device(device)
     check_folder(folder)
+    with processes.joined(device):
+        results = _train(scene, folder, device, resume, task, config)
+        found: dict[str, Any] = json.loads(processes.from_first(json.dumps(results).encode()))
+    return found
+
+
+def _train(
+    scene: Scene, folder: Path, device: str, resume: bool, task: Task, config: Any
+) -> dict[str, Any] | None:
+    """``train``, of the processes but the first without results."""
     clock = time.monotonic()
-    dataset = load_dataset(scene)
+    with processes.one_leads():
+        dataset = load_dataset(scene)
     if not isinstance(dataset, task.dataset):
         wanted, found = task.dataset.__name__, type(dataset).__name__
         raise InshaderError(f"{scene.family}.task={config.task} takes {wanted}, the data is {found}")
@@ -69,23 +82,28 @@ def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, An
     run = Run(model, folder, budget, scene.train.steps, json.dumps(resolved, sort_keys=True))
     if resume:
         run.resume()
-    atomic_write(folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False).encode())
+    if processes.first():
+        atomic_write(folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False).encode())
     run.train()
     seconds["train"] = run.position.seconds
 
     clock = time.monotonic()
     provenance = _provenance(kernel_module.NAME, device)
     asset = replace(model.bake(), scene=resolved, stage=stage, provenance=provenance)
-    size = write_asset(folder / "asset.safetensors", asset)
+    if processes.first():
+        size = write_asset(folder / "asset.safetensors", asset)
+        print(f"baked {folder / 'asset.safetensors'}, {size / 1e6:.2f} MB; scoring {len(dataset.test)} views")
     seconds["bake"] = time.monotonic() - clock
-    print(f"baked {folder / 'asset.safetensors'}, {size / 1e6:.2f} MB; scoring {len(dataset.test)} views")
 
     clock = time.monotonic()
+    # What a stranger would read, rounded.
     baked = asset_from_bytes(
-        (folder / "asset.safetensors").read_bytes()
-    )  # what a stranger would read, rounded
+        processes.from_first((folder / "asset.safetensors").read_bytes() if processes.first() else None)
+    )
     with asset_drawer(baked) as (draw, renderer):
         scores, comparison = score(model, draw, dataset)
+        if not processes.first():
+            return None
         times = None if renderer is None else frame_times(renderer, baked.held_out)
     seconds["score"] = time.monotonic() - clock
     field_ms = float(np.median(scores.field_ms))
@@ -96,6 +114,7 @@ def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, An
         "family": scene.family,
         "device": device,
         "kernels": kernel_module.NAME,
+        "processes": processes.count(),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "steps": run.position.total_steps,
         **_picture_facts(dataset),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,12 +20,14 @@ from render.errors import InshaderError
 from render.metrics import SSIM_RADIUS, parity_db, psnr, ssim
 from render.renderer import Renderer
 from scenes.dataset import Dataset, Picture, composite, coverage
+from training import processes
 from training.families import Model
 
 Image = NDArray[np.float32]
 Draw = Callable[[Camera], tuple[Image, Image]]  # colour (h, w, 3) and coverage (h, w, 1)
 
 COMPARED_VIEWS, ERROR_GAIN = 3, 5.0
+STAGES = "stages."  # what columns of earlier stages begin with
 
 
 @dataclasses.dataclass
@@ -38,6 +41,24 @@ class Scores:
     ssim: list[float | None] = dataclasses.field(default_factory=list)
     stages: dict[str, list[float | None]] = dataclasses.field(default_factory=dict)
     field_ms: list[float] = dataclasses.field(default_factory=list)  # the field's own drawing by the kernels
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """A column for every figure, NaN for None; those of ``stages`` as ``stages.<name>``."""
+        columns = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        columns |= {f"{STAGES}{name}": values for name, values in columns.pop("stages").items()}
+        return {name: np.array(values, np.float64) for name, values in columns.items()}
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, NDArray[np.float64]]) -> Scores:
+        """Inverse of ``arrays``."""
+        scores = Scores()
+        for name, values in arrays.items():
+            column = [None if math.isnan(value) else value for value in values.tolist()]
+            if name.startswith(STAGES):
+                scores.stages[name.removeprefix(STAGES)] = column
+            else:
+                setattr(scores, name, column)
+        return scores
 
     def results(self) -> dict[str, Any]:
         """The keys of ``results.json`` that are scores."""
@@ -91,12 +112,14 @@ def score(model: Model, draw: Draw, dataset: Dataset) -> tuple[Scores, Image]:
     """Scores on all held-out views, and the comparison picture.
 
     It has a row for each of three views: truth | trained field | baked asset | the asset's error x 5. Colours
-    are in units of the peak of a ``Picture``, in scores and for show.
+    are in units of the peak of a ``Picture``, in scores and for show. Of several processes each draws its own
+    views, and all return the same.
     """
-    scores, rows = Scores(), []
+    scores, rows = Scores(), dict[str, Image]()
     peak = np.float32(dataset.peak if isinstance(dataset, Picture) else 1)
     compared = set(np.linspace(0, len(dataset.test) - 1, COMPARED_VIEWS).round().astype(int).tolist())
-    for index, camera in enumerate(dataset.test.cameras):
+    for index in processes.own(range(len(dataset.test))):
+        camera = dataset.test.cameras[index]
         truth = composite(dataset.test.images[index], dataset.background) / peak
         alpha = coverage(dataset.test.images[index])
         start = time.perf_counter()
@@ -115,5 +138,22 @@ def score(model: Model, draw: Draw, dataset: Dataset) -> tuple[Scores, Image]:
         scores.ssim.append(ssim(baked, truth) if min(camera.w, camera.h) > 2 * SSIM_RADIUS else None)
         if index in compared:
             error = np.clip(np.abs(baked - truth) * ERROR_GAIN, 0, 1)
-            rows.append(np.concatenate([truth, trained_rgb, baked, error], 1))
-    return scores, np.concatenate(rows, 0)
+            rows[f"row.{index}"] = np.concatenate([truth, trained_rgb, baked, error], 1)
+    return _together(scores, rows)
+
+
+def _together(scores: Scores, rows: dict[str, Image]) -> tuple[Scores, Image]:
+    """The scores of all processes' views, in the order of views, and the rows of the picture likewise."""
+    found = processes.gathered({**scores.arrays(), **rows})
+    columns = {name: _in_turn([part[name] for part in found]) for name in scores.arrays()}
+    rows = {name: image for part in found for name, image in part.items() if name.startswith("row.")}
+    ordered = sorted(rows, key=lambda name: int(name.removeprefix("row.")))
+    return Scores.from_arrays(columns), np.concatenate([rows[name] for name in ordered], 0)
+
+
+def _in_turn(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The entries of what ``processes.own`` has dealt out, in their first order."""
+    whole = np.empty(sum(map(len, parts)))
+    for number, part in enumerate(parts):
+        whole[number :: len(parts)] = part
+    return whole

@@ -14,6 +14,7 @@ from render.errors import InshaderError
 from render.occupancy import dilate
 from scenes import PosedImages
 from scenes.hull import visual_hull
+from training import processes
 
 START_SHARE, START_POINTS = 0.01, 1 << 14  # of the budget, and of the hull in a step
 START_BAND = 0.1  # world units: how near to the hull's rim its points are
@@ -53,7 +54,8 @@ class HullStart:
             near = torch.nonzero(rim.abs() < START_BAND)
             self.near_rim = (near + 0.5) / torch.tensor(rim.shape), rim[tuple(near.T)]
         u, truth = self.near_rim
-        index = torch.randint(len(u), (START_POINTS,), generator=generator)
+        drawn = torch.randint(len(u), (processes.count() * START_POINTS,), generator=generator)
+        index = processes.own(drawn)
         found = distance(u[index])
         error = found - truth[index].to(found)
         return error.abs().mean(), {

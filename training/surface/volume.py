@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from render.camera import Camera
 from scenes import PosedImages
+from training import processes
 from training.checkpoint import prefixed, without_prefix
 from training.kernels import Kernels, Samples
 from training.occupancy import Occupancy
@@ -140,7 +141,7 @@ class VolumeTraining:
         most = (PEAK_OF_SECTION * s * self.step_size).clamp(max=1)
         self.occupancy.note(samples, compositing / most)
         self.steps_done += 1
-        cost = len(samples.t) + len(marched.t) / 8
+        cost = processes.mean(len(samples.t) + len(marched.t) / 8)
         wanted = self.rays_per_step * self.samples_per_step / max(cost, 1)
         self.rays_per_step = min(max(round(0.9 * self.rays_per_step + 0.1 * wanted), 64), 1 << 16)
         psnr = -10 * math.log10(max(difference.detach().square().mean().item(), 1e-12))

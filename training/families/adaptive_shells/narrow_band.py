@@ -16,6 +16,7 @@ from torch import Tensor
 from render.asset import BakedMesh
 from render.errors import require
 from render.intervals import Intervals, Samples, contracted_widths, intervals_from_hits, samples_of
+from training import processes
 from training.families.adaptive_shells.field import ShellField
 from training.rays import PixelRays
 from training.surface.neus import optical_thickness
@@ -136,8 +137,9 @@ class BandPixels:
         return BandPixels(torch.cat(kept), Intervals(offsets, starts, ends, closed, broken))
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Intervals]:
-        """Random ones, and their intervals."""
-        which = torch.randint(len(self.index), (count,), generator=generator)
+        """Random ones, each process's own, and their intervals."""
+        drawn = torch.randint(len(self.index), (processes.count() * count,), generator=generator)
+        which = processes.own(drawn)
         return self.index[which], take(self.intervals, which.numpy())
 
 

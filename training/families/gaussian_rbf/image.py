@@ -27,6 +27,7 @@ from render.camera import Camera
 from render.drivers.image import plane_points
 from render.network import Linear, NetworkSpec, Slot
 from scenes.dataset import Picture
+from training import processes
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
 from training.families import Draw, Stage, Task, facts_for_asset, seeded
 from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, start_linear
@@ -118,13 +119,14 @@ class Image:
     def batch(self) -> Tensor:
         """The next pixels: of each run of ``batches`` neighbours one, another one in every batch of a pass.
         They cover the whole picture evenly, and read the grid in its own order."""
-        number, count = self.steps_done % self.batches, len(self.pixels)
-        if number == 0:
+        many, count = processes.count(), len(self.pixels)  # processes take batches in turn
+        number = self.steps_done * many % self.batches
+        if number < many:
             # The few that are left over by the division come in by starting elsewhere each pass.
             self.start = int(torch.randint(count, (1,), generator=self.generator))
             self.picks = torch.randint(self.batches, self.picks.shape, generator=self.generator)
         first = torch.arange(0, len(self.picks) * self.batches, self.batches)
-        return (first + (self.picks + number) % self.batches + self.start) % count
+        return (first + (self.picks + number + processes.rank()) % self.batches + self.start) % count
 
     def step(self, progress: float) -> dict[str, float]:
         uv, truth = self.at(self.batch())

@@ -18,6 +18,7 @@ from render.camera import Camera
 from render.network import Concat, Linear, NetworkSpec, Slot
 from scenes import PosedImages
 from scenes.hull import visual_hull
+from training import processes
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
 from training.families import Draw, Stage, Task, facts_for_asset, seeded
 from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, start_linear
@@ -176,7 +177,8 @@ class Radiance:
         if self.steps_done >= OCCUPANCY_START and self.steps_done % OCCUPANCY_EVERY == 0:
             self.occupancy.update(lambda x: self.field.thickness(x, self.step_size), self.generator)
         # Rays per step follow the samples they cost, so that every step costs the same.
-        wanted = self.rays_per_step * self.config.samples_per_step / max(len(samples.t), 1)
+        found = processes.mean(len(samples.t))
+        wanted = self.rays_per_step * self.config.samples_per_step / max(found, 1)
         self.rays_per_step = min(max(round(0.9 * self.rays_per_step + 0.1 * wanted), 64), 1 << 17)
         return {"psnr": -10 * math.log10(max(loss.item(), 1e-12)), "rays": float(len(rays_o))}
 

@@ -25,6 +25,7 @@ from render.fields import SurfaceField, shade
 from render.network import Linear, NetworkSpec, Slot
 from scenes.dataset import Surface
 from scenes.surface import ALBEDO, AMBIENT
+from training import processes
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
 from training.families import Draw, Stage, Task, facts_for_asset, seeded
 from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, start_linear
@@ -99,7 +100,7 @@ class Distances:
         self.optimiser.zero_grad()
 
     def step(self, progress: float) -> dict[str, float]:
-        batch = self.steps_done % len(self.u)
+        batch = (self.steps_done * processes.count() + processes.rank()) % len(self.u)
         truth = self.distances[batch]
         error = (self.field(self.u[batch]) - truth).abs()
         loss = (error / (truth.abs() + RELATIVE_FLOOR)).mean()

@@ -25,6 +25,7 @@ from render.drivers import trace
 from render.errors import InshaderError
 from render.occupancy import dilate
 from scenes import PosedImages
+from training import processes
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
 from training.families import Draw, Stage, Task, facts_for_asset, seeded
 from training.families.kiloneus.bank import Bank
@@ -142,7 +143,8 @@ class Students:
         if self.lessons is None:
             self.lessons = ask(self.teacher.field, bank, self.config.lessons, seeded(self.seed + 1))
         take = min(self.config.lessons_per_step, self.config.lessons)
-        first = int(torch.randint(self.config.lessons - take + 1, (), generator=self.generator))
+        starts = torch.randint(self.config.lessons - take + 1, (processes.count(),), generator=self.generator)
+        first = int(starts[processes.rank()])
         loss, wrong = lesson_loss(bank, self.lessons, slice(first, first + take))
         loss = loss + self.seam_loss(bank, 0.0)
         descend(self.optimiser, loss, self.config.student_rate * FINAL_RATE**progress)

@@ -12,6 +12,7 @@ from torch import Tensor
 from render import sphere_tracing
 from render.fields import SurfaceField
 from render.sphere_tracing import Cells, Layers
+from training import processes
 from training.families.kiloneus.bank import POINTS_AT_ONCE, Bank
 from training.surface.volume import VolumeTraining
 
@@ -108,8 +109,9 @@ class SurfaceHits:
         )
 
     def loss(self, bank: Bank, count: int, generator: torch.Generator) -> Tensor:
-        """Mean squared error of ``count`` random pixels."""
-        ray = torch.randint(len(self.d), (count,), generator=generator).to(self.d.device)
+        """Mean squared error of ``count`` random pixels, each process's own."""
+        drawn = torch.randint(len(self.d), (processes.count() * count,), generator=generator)
+        ray = processes.own(drawn).to(self.d.device)
         weight = self.weight[:, ray]  # (LAYERS, count)
         layer, which = torch.nonzero(weight, as_tuple=True)
         at = ray[which]
