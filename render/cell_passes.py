@@ -27,7 +27,7 @@ from render.errors import InshaderError
 from render.glsl import compose, compute_program
 from render.network_glsl import packed_rows
 from render.parts import MAX_TEXTURE_HEIGHT, TEXTURE_WIDTH, DeviceTables, Parts
-from render.targets import Targets, view_uniforms, write_uniforms
+from render.targets import Box, Targets, view_uniforms, write_uniforms
 from render.timing import PassTimer
 
 RAYS_AT_ONCE = 1 << 20  # 100 MB of state
@@ -60,8 +60,7 @@ class Rounds:
         self.group = GROUP[is_software(ctx)]
         self.defines = {f"MODE_{mode.upper()}": number for mode, number in modes.items()}
         self.defines["GROUP"] = self.group
-        if first_hit:
-            self.defines["FIRST_HIT"] = 1
+        self.defines["FIRST_HIT" if first_hit else "CROP"] = 1
         self.parts = Parts(asset, "compute")
         self.networks = asset.networks["distance"].spec.count
         self.programs = {name: self.program(name) for name in ("enter", "scan", "scatter", "search", "shade")}
@@ -145,6 +144,7 @@ class CellPasses:
         self.ctx, self.asset, self.modes = ctx, asset, modes
         self.rounds = Rounds(ctx, asset, modes)
         self.targets = Targets(ctx, "compute")
+        self.crop: Box | None = None
         self.camera, self.resolve = self.rounds.program("camera"), self.rounds.program("resolve")
 
     def draw(self, camera: Camera, mode: str, timer: PassTimer) -> tuple[moderngl.Texture, moderngl.Texture]:
@@ -152,7 +152,7 @@ class CellPasses:
         self.targets.resize((camera.w, camera.h))
         pixels = camera.w * camera.h
         self.rounds.reserve(min(pixels, RAYS_AT_ONCE))
-        uniforms = view_uniforms(camera, self.asset.background, self.modes[mode])
+        uniforms = view_uniforms(camera, self.asset.background, self.modes[mode], self.crop)
         uniforms["u_size"] = np.array([camera.w, camera.h], "i4").tobytes()
         with timer.measure(self.asset.driver):
             for first in range(0, pixels, RAYS_AT_ONCE):

@@ -16,7 +16,7 @@ from render.asset import BakedAsset
 from render.camera import Camera
 from render.glsl import COMPUTE, FRAGMENT, Source, compose, compute_program, draw_program
 from render.parts import DeviceTables, Parts
-from render.targets import Targets, view_uniforms, write_uniforms
+from render.targets import Box, Targets, view_uniforms, write_uniforms
 from render.timing import PassTimer
 
 
@@ -24,6 +24,7 @@ class RayPasses:
     """The programs, tables and targets of one asset in one context.
 
     Attributes:
+        crop: what of the world is seen, (2, 3); None: all.
         APART: modes with a program of their own, compiled when first wanted, in which the macro of that name
             in capitals with an S is 1 (``NORMALS``). Software rasterisers run both sides of a branch, so
             what only one mode needs would cost the others as much.
@@ -37,6 +38,7 @@ class RayPasses:
         self.programs: dict[str, Any] = {}
         self.vertices: dict[str, moderngl.VertexArray] = {}
         self.targets = Targets(ctx, host)
+        self.crop: Box | None = None
         self.list: moderngl.Buffer | None = None
         self._program("colour")
         if host == "compute":
@@ -44,7 +46,7 @@ class RayPasses:
         self.tables = DeviceTables(ctx, self.parts)
 
     def _compose(self, name: str, apart: str = "") -> Source:
-        defines = {f"MODE_{mode.upper()}": number for mode, number in self.modes.items()}
+        defines = {f"MODE_{mode.upper()}": number for mode, number in self.modes.items()} | {"CROP": 1}
         return compose(
             f"drivers/{name}",
             version=COMPUTE if self.host == "compute" else FRAGMENT,
@@ -68,12 +70,16 @@ class RayPasses:
                 self.vertices[name] = self.ctx.vertex_array(self.programs[name], [])
         return name
 
+    def ready(self, mode: str) -> bool:
+        """Whether ``mode`` can be drawn without compiling first."""
+        return (mode if mode in self.APART else self.asset.driver) in self.programs
+
     def draw(self, camera: Camera, mode: str, timer: PassTimer) -> tuple[moderngl.Texture, moderngl.Texture]:
         """The picture (r, g, b, coverage) and the evaluations per pixel, row 0 at the top."""
         name = self._program(mode)
         self.targets.resize((camera.w, camera.h))
         self.tables.bind([self.programs[name]])
-        uniforms = view_uniforms(camera, self.asset.background, self.modes[mode])
+        uniforms = view_uniforms(camera, self.asset.background, self.modes[mode], self.crop)
         nothing = self.asset.background if mode == "colour" else np.zeros(3)
         uniforms["u_nothing"] = np.append(nothing, 0).astype("f4").tobytes()
         write_uniforms(self.programs.values(), uniforms)

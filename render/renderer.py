@@ -29,6 +29,7 @@ from render.asset import BakedAsset
 from render.camera import Camera
 from render.errors import InshaderError
 from render.glsl import families
+from render.targets import Box
 from render.timing import PassTimer
 
 MODES = {
@@ -93,6 +94,7 @@ class Frame:
 
     Attributes:
         mode: what was drawn.
+        samples: a pixel, that a driver has added up; 1 of others.
         texture: RGBA32F of the renderer's, row 0 is the top row; a is the coverage. colour: display colour
             over the background; depth: world units along the ray, 0 where nothing is; normal: unit vectors in
             the world; cost: evaluated samples.
@@ -105,7 +107,7 @@ class Frame:
     ) -> None:
         self.mode, self.texture = mode, texture
         self._cost, self._renderer, self._number = cost, renderer, renderer.frames
-        self._samples = int(getattr(renderer._passes, "samples", 1))
+        self.samples = int(getattr(renderer._passes, "samples", 1))
 
     def _read(self, texture: moderngl.Texture) -> Image:
         if self._number != self._renderer.frames:
@@ -122,7 +124,8 @@ class Frame:
     @cached_property
     def stats(self) -> dict[str, Any]:
         """``evaluations_per_pixel``, ``evaluations_per_hit`` (of pixels that have any), ``ms`` by pass,
-        ``timer`` (``wall`` or ``gl``), ``samples`` a pixel, and what the driver counts besides.
+        ``timer`` (``wall`` or ``gl``), ``samples`` a pixel, and what the driver counts besides; its
+        ``warning`` is a line for whoever looks at the picture, or None.
 
         A driver that adds samples up gives the evaluations of one.
         """
@@ -136,7 +139,7 @@ class Frame:
             "evaluations_per_hit": float(hit.mean()) if hit.size else 0.0,
             "ms": timer.milliseconds(),
             "timer": timer.kind,
-            "samples": self._samples,
+            "samples": self.samples,
         }
 
 
@@ -171,6 +174,7 @@ class Renderer:
         size: tuple[int, int] | None = None,
         mode: str = "colour",
         state: Mapping[str, Any] | None = None,
+        crop: Box | None = None,
     ) -> Frame:
         """Draw what ``camera`` sees.
 
@@ -179,9 +183,10 @@ class Renderer:
             mode: one of ``MODES`` that the driver has.
             state: what a driver wants besides, such as the samples of ``pathtrace`` or the deformation of
                 ``shell``: see its ``read_state``.
+            crop: (2, 3) lowest and highest corner of what of the world is seen; None: all.
 
         Raises:
-            InshaderError: the driver has no such mode or no such state, or the size is unusable.
+            InshaderError: the driver has no such mode or no such state, cannot crop, or the size is unusable.
         """
         check_mode(self.driver, mode)
         more = driver_state(self.driver, state)
@@ -192,10 +197,25 @@ class Renderer:
             raise InshaderError(
                 f"a picture of {camera.w}x{camera.h} is too large here, the longest side is {limit}"
             )
+        if crop is not None and not self.crops:
+            raise InshaderError(
+                f"the driver {self.asset.driver} draws all of its scene: it cannot be cropped"
+            )
+        if self.crops:
+            self._passes.crop = crop
         self.frames += 1
         self.timer.begin()
         picture, cost = self._passes.draw(camera, mode, self.timer, *more)
         return Frame(self, mode, picture, cost)
+
+    @property
+    def crops(self) -> bool:
+        """Whether a part of the scene can be drawn."""
+        return hasattr(self._passes, "crop")
+
+    def ready(self, mode: str) -> bool:
+        """Whether the driver draws ``mode`` without compiling shaders first."""
+        return bool(getattr(self._passes, "ready", lambda mode: True)(mode))
 
     def release(self) -> None:
         """Give all GL objects back; the renderer is of no use afterwards."""

@@ -32,7 +32,7 @@ from render.shell_pose import DEFINES as POSE_DEFINES
 from render.shell_pose import PoseTable
 from render.shell_targets import FACES, Layer, Mesh
 from render.stage_tables import lay_out_tree
-from render.targets import Targets, view_uniforms, write_uniforms
+from render.targets import Box, Targets, crop_uniforms, view_uniforms, write_uniforms
 from render.timing import PassTimer
 
 WIRES = {"inner": (1.0, 0.55, 0.1), "outer": (0.1, 0.5, 1.0)}  # colours of the meshes' edges
@@ -62,6 +62,7 @@ class MeshPasses(ABC):
         self.solid = Layer(ctx, (1,))
         self.mesh_program("solid")
         self.deformation: Deformation | None = None
+        self.crop: Box | None = None  # what of the world is seen
         self.pose = PoseTable(ctx)
         self.pose_uniforms: dict[str, bytes] = {}
 
@@ -92,13 +93,17 @@ class MeshPasses(ABC):
             self.shapes[name] = mesh
             self.meshes[name].move(mesh)
 
+    def ready(self, mode: str) -> bool:
+        """Whether ``mode`` can be drawn without compiling first."""
+        return mode != "wire" or mode in self.programs
+
     def options(self, defines: Mapping[str, float]) -> dict[str, Any]:
         modes = {f"MODE_{mode.upper()}": number for mode, number in self.modes.items()}
         return {
             "version": COMPUTE if self.host == "compute" else FRAGMENT,
             "family": self.asset.shader,
             "expand": self.parts.expand,
-            "defines": {"START": NEAR, "SHORTEST": float(SHORTEST), **modes, **defines},
+            "defines": {"CROP": 1, "START": NEAR, "SHORTEST": float(SHORTEST), **modes, **defines},
         }
 
     def mesh_program(self, name: str, **defines: float) -> moderngl.Program:
@@ -116,7 +121,7 @@ class MeshPasses(ABC):
     def uniforms(self, camera: Camera, mode: str) -> dict[str, bytes]:
         nothing = self.asset.background if mode == "colour" else np.zeros(3)
         return {
-            **view_uniforms(camera, self.asset.background, self.modes[mode]),
+            **view_uniforms(camera, self.asset.background, self.modes[mode], self.crop),
             "u_camera_from_world": np.linalg.inv(camera.world_from_camera[:3, :3]).T.astype("f4").tobytes(),
             "u_size": np.array([camera.w, camera.h], "f4").tobytes(),
             "u_pixels": np.array([camera.w, camera.h], "i4").tobytes(),
@@ -295,7 +300,7 @@ class ComputePasses(MeshPasses):
         answers.bind_to_storage_buffer(RAYS_BINDING + 1)
         values = {"u_mode": np.int32(self.modes["colour"]), "u_count": np.int32(count)}
         uniforms = {name: value.tobytes() for name, value in values.items()}
-        write_uniforms([program], {**uniforms, **self.pose_uniforms})
+        write_uniforms([program], {**uniforms, **crop_uniforms(None), **self.pose_uniforms})
         program.run(-(-count // 64))
         self.ctx.memory_barrier()
 

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from render.camera import Camera
 
+Box = NDArray[np.floating]
+FAR = 1e30
+
 
 class Targets:
     """The picture (r, g, b, coverage) and the evaluations per pixel, as textures of the last size asked for.
@@ -53,8 +56,14 @@ class Targets:
         self.framebuffer, self.textures = None, []
 
 
-def view_uniforms(camera: Camera, background: NDArray[np.floating], mode: int) -> dict[str, bytes]:
-    """Those of ``shaders/common/camera.glsl``, and ``u_background`` and ``u_mode``."""
+def view_uniforms(
+    camera: Camera, background: NDArray[np.floating], mode: int, crop: Box | None = None
+) -> dict[str, bytes]:
+    """Those of ``shaders/common/camera.glsl``, ``u_background``, ``u_mode``, and of the macro ``CROP``.
+
+    Args:
+        crop: (2, 3) what of the world is seen; None: all.
+    """
     return {
         "u_world_from_camera": camera.world_from_camera[:3, :3].T.astype("f4").tobytes(),
         "u_position": camera.position.astype("f4").tobytes(),
@@ -62,7 +71,14 @@ def view_uniforms(camera: Camera, background: NDArray[np.floating], mode: int) -
         "u_centre": np.array([camera.cx, camera.cy], "f4").tobytes(),
         "u_background": np.asarray(background, "f4").tobytes(),
         "u_mode": np.int32(mode).tobytes(),
+        **crop_uniforms(crop),
     }
+
+
+def crop_uniforms(crop: Box | None) -> dict[str, bytes]:
+    """Those of the macro ``CROP`` in ``shaders/common/box.glsl``."""
+    low, high = (np.full(3, -FAR), np.full(3, FAR)) if crop is None else crop
+    return {"u_crop_low": np.asarray(low, "f4").tobytes(), "u_crop_high": np.asarray(high, "f4").tobytes()}
 
 
 def write_uniforms(programs: Iterable[Any], uniforms: dict[str, bytes]) -> None:

@@ -18,14 +18,14 @@ BT709, SRGB, LIMITED = 1, 13, 1  # matrix and primaries, transfer, and range in 
 
 
 def write_video(
-    path: Path, pictures: Iterable[NDArray[Any]], size: tuple[int, int], fps: int
+    path: Path, pictures: Iterable[NDArray[Any] | None], size: tuple[int, int], fps: int
 ) -> Iterator[int]:
     """Write ``path``, whole or not at all: a step for each picture gives their number so far.
 
     Whoever stops before the end closes the iterator, and nothing is left behind.
 
     Args:
-        pictures: (h, w, 3) display colours in [0, 1], or 8-bit ones.
+        pictures: (h, w, 3) display colours in [0, 1], or 8-bit ones; None: a step without one.
         size: (w, h) of all of them.
 
     Raises:
@@ -49,7 +49,7 @@ def write_video(
 
 
 def _encode(
-    av: Any, path: Path, pictures: Iterable[NDArray[Any]], size: tuple[int, int], fps: int
+    av: Any, path: Path, pictures: Iterable[NDArray[Any] | None], size: tuple[int, int], fps: int
 ) -> Iterator[int]:
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream(CODEC, rate=fps, options={"crf": QUALITY})
@@ -59,7 +59,12 @@ def _encode(
         coding.colorspace = coding.color_primaries = BT709
         coding.color_trc, coding.color_range = SRGB, LIMITED
         container.start_encoding()  # a path that cannot be written is known before anything is drawn
-        for number, picture in enumerate(pictures, 1):
+        number = 0
+        for picture in pictures:
+            if picture is None:
+                yield number
+                continue
+            number += 1
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(eight_bits(picture)), format="rgb24")
             container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709")))
             yield number

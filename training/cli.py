@@ -121,3 +121,7 @@ def print_results(results: dict[str, Any], folder: Path) -> None:
     for name, value in rows:
         table.add_row(name, value)
     Console().print(table)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

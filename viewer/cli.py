@@ -53,3 +53,7 @@ def _view(args: argparse.Namespace) -> None:
             write_settings(path, chosen)
     except OSError as error:  # no reason to fail: everything was shown
         print(f"render-view: {path}: settings cannot be kept ({error.strerror})", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -62,12 +62,13 @@ class Comparison:
             lines.append(f"benchmark: picture {self.benchmark.done} of {self.benchmark.total}")
         return lines
 
-    def work(self, renderer: Renderer, index: int | None, seen: Any, state: Mapping[str, Any] | None) -> bool:
+    def work(self, renderer: Renderer, index: int | None, seen: Any, how: Mapping[str, Any]) -> bool:
         """Go on with what was begun, for no longer than a frame; True if the renderer drew for it.
 
         Args:
             index: the held-out view that the camera rests at.
             seen: what differs whenever the picture there does.
+            how: further arguments of ``Renderer.draw``.
 
         Raises:
             InshaderError, OSError: the pictures cannot be read, or the benchmark's not drawn; once.
@@ -87,6 +88,6 @@ class Comparison:
             self.score = job.result()
         if index is None or self.truth.pictures is None or self._scored is not None:
             return False
-        frame = renderer.draw(renderer.asset.held_out[index], state=state)
+        frame = renderer.draw(renderer.asset.held_out[index], **how)
         self._job, self._scored = score_job(frame, self.truth, index), seen
         return True

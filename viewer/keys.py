@@ -11,7 +11,7 @@ MOUSE = (
     ("right, middle or shift drag", "pan; look around in flight"),
     ("drag the bar", "move the border between two modes"),
     ("wheel", "zoom; the speed in flight"),
-    ("drop a file", "open a baked asset or a run folder"),
+    ("drop a file", "open a baked asset, a run folder or a camera path"),
 )
 # The name of a key in glfw, its parts ahead, to the right and up. Held down; the first press takes off.
 MOVES = {
@@ -28,18 +28,24 @@ PRESSED = {
     "F": ("F", "toggle_fly", "fly, or turn about the scene again"),
     "LEFT_BRACKET": ("[", "previous_view", "the held-out view before"),
     "RIGHT_BRACKET": ("]", "next_view", "the next held-out view"),
-    "C": ("C", "toggle_split", "two modes with a bar between them, or one"),
+    "V": ("V", "toggle_split", "two modes with a bar between them, or one"),
+    "G": ("G", "toggle_truth", "the truth, or what is drawn again"),
+    "X": ("X", "toggle_crop", "crop to a box, or show all"),
+    "L": ("L", "toggle_light", "path tracing, or colour again"),
+    "K": ("K", "add_key", "put the camera into the path"),
+    "SPACE": ("Space", "preview", "preview the camera path, or stop it"),
     "B": ("B", "toggle_benchmark", "begin the benchmark, or stop it"),
-    "TAB": ("Tab", "next_asset", "the next asset"),
-    "P": ("P", "screenshot", "screenshot into the current folder"),
-    "U": ("U", "toggle_panel", "show or hide the panel"),
+    "N": ("N", "next_asset", "the next asset"),
+    "P": ("P", "screenshot", "screenshot into the current folder, as F12 does"),
+    "TAB": ("Tab", "toggle_panel", "show or hide the panel"),
     "F11": ("F11", "toggle_full_screen", "full screen, or a window again"),
     "H": ("H", "toggle_help", "show or hide this help, as ? does"),
-    "ESCAPE": ("Esc", "escape", "close this help, else quit"),
+    "ESCAPE": ("Esc", "escape", "close this help, cancel a film, or quit"),
 }
+ALIASES = {"F12": "P"}  # keys that do what others do
 HELP_CHARACTER = "?"  # by what is typed, since keyboards have it in different places
 # The names of the number keys in glfw and the modes they choose, where the asset's driver has them.
-NUMBERED = {**dict(zip("12345678", MODES, strict=False)), "9": "truth"}
+NUMBERED = {**dict(zip("12345678", MODES, strict=False)), "9": "truth", "0": "pathtrace"}
 
 
 def rows() -> Iterator[tuple[str, str]]:

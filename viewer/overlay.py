@@ -17,6 +17,7 @@ import moderngl
 import numpy as np
 
 from render.errors import require
+from viewer.run_panel import RunPanel
 
 FONT = "assets/fonts/Roboto/Roboto-Regular.ttf"  # of imgui_bundle; its own bitmap font where that is missing
 FONT_SIZE = 15.0
@@ -76,6 +77,7 @@ class Overlay:
 
     Attributes:
         imgui: the module, for what is drawn within ``frame``.
+        run: the curve of a training.
         typing: whether a text or a number is being typed, so that keys are letters.
     """
 
@@ -91,6 +93,7 @@ class Overlay:
         if font.is_file():
             io.fonts.add_font_from_file_ttf(str(font), FONT_SIZE)
         self.typing = False
+        self.run = RunPanel()
         self._popup = False
         self._windows: list[tuple[float, float, float, float]] = []
         self.textures: dict[int, moderngl.Texture] = {}

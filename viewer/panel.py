@@ -6,25 +6,25 @@ Each section of the panel is a function of the overlay and the session, which it
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from render.animation import SHAPES
-from viewer import keys, scores
+from viewer import keys, path_panel, scene_panel, scores, tracing
 from viewer.fly import SPEEDS
 from viewer.names import short_name
 from viewer.orbit import FOVS
 from viewer.overlay import Overlay
-from viewer.puppet import ANGLES, AXES
 from viewer.resolution import LOWEST, scaled
-from viewer.session import UPS, Session
+from viewer.session import Session
+from viewer.viewpoint import UPS
 
 EDGE = 8  # units from the window's borders
 WIDTH = 310
+CHART_WIDTH = 260.0
 OPACITY = 0.92
 KEY_COLOUR = 0.55, 0.78, 1.0, 1.0
+WARNING_COLOUR = 1.0, 0.72, 0.3, 1.0
 STATE_HEIGHT = 30  # of the line of state, with the gap below
 EXPOSURES = -6.0, 6.0  # stops
 MODE_TIPS = {
@@ -33,23 +33,18 @@ MODE_TIPS = {
     "normal": "the surface's normals: red, green and blue are x, y and z",
     "cost": "network evaluations for each pixel; white is many",
     "id": "which network draws a pixel",
+    "pathtrace": "global illumination, sample by sample, by path tracing",
     "truth": "the picture that was taken from here; at held-out views",
     "error": "difference to the truth, the brighter the larger; at held-out views",
     "thickness": "length of each ray within the shell; white is long",
     "wire": "edges of the outer mesh, blue, and of the inner one, orange",
 }
 
-DEFORMATION_TIPS = {
-    "none": "the shell as it was learnt",
-    "twist": "turned, the more the further from its foot",
-    "bend": "bent into an arc",
-    "soft": "a soft body that falls onto a floor",
-}
-
 
 def show(overlay: Overlay, session: Session, size: tuple[int, int]) -> None:
     """Everything over the picture, within a frame of the overlay; ``size`` is the framebuffer's."""
     w, h = overlay.imgui.get_io().display_size
+    path_panel.line(overlay.imgui, session, (w, h))
     _state(overlay, session, size)
     if session.settings.panel:
         _panel(overlay, session, size, (w, h))
@@ -77,12 +72,14 @@ def show_notices(overlay: Overlay, lines: list[str]) -> None:
 
 def state_line(session: Session, size: tuple[int, int]) -> str:
     """What is drawn now, in one line."""
-    w, h = scaled(size, session.scale)
-    parts = [" | ".join(session.sides), f"{w} x {h} ({100 * session.scale:.0f} %)"]
-    if "error" in session.sides and session.standing is not None:
-        camera = session.asset.held_out[session.standing]
+    w, h = scaled(size, session.pace.scale)
+    parts = [" | ".join(session.sides), f"{w} x {h} ({100 * session.pace.scale:.0f} %)"]
+    if "error" in session.sides and session.viewpoint.standing is not None:
+        camera = session.asset.held_out[session.viewpoint.standing]
         parts.append(f"error at {camera.w} x {camera.h}")
-    median = session.times.percentile(50)
+    if tracing.MODE in session.sides and session.tracer is not None:
+        parts.append(f"{session.tracer.samples} samples")
+    median = session.pace.times.percentile(50)
     if median:
         parts.append(f"{1 / median:.0f} fps")
     return "   ".join(parts)
@@ -112,20 +109,20 @@ def facts(session: Session) -> list[tuple[str, str]]:
 
 def speed_lines(session: Session) -> list[str]:
     """Times of the last frames and of the passes of one of them."""
-    median, slow = session.times.percentile(50), session.times.percentile(95)
+    median, slow = session.pace.times.percentile(50), session.pace.times.percentile(95)
     if median is None or slow is None:
         lines = ["no frames yet: move the view"]
     else:
         lines = [
             f"{1e3 * median:.1f} ms median = {1 / median:.1f} fps",
-            f"{1e3 * slow:.1f} ms p95 = {1 / slow:.1f} fps, over {len(session.times)} frames",
+            f"{1e3 * slow:.1f} ms p95 = {1 / slow:.1f} fps, over {len(session.pace.times)} frames",
         ]
-    passes: Mapping[str, float] = session.stats.get("ms", {})
+    passes: Mapping[str, float] = session.pace.stats.get("ms", {})
     if passes:
         listed = ", ".join(f"{name} {ms:.1f}" for name, ms in passes.items())
-        clock = "wall clock" if session.stats["timer"] == "wall" else "the GPU's clock"
+        clock = "wall clock" if session.pace.stats["timer"] == "wall" else "the GPU's clock"
         lines.append(f"passes: {listed} ms by {clock}")
-        lines.append(f"{session.stats['evaluations_per_pixel']:.2f} evaluations a pixel")
+        lines.append(f"{session.pace.stats['evaluations_per_pixel']:.2f} evaluations a pixel")
     return lines
 
 
@@ -144,15 +141,41 @@ def _panel(overlay: Overlay, session: Session, size: tuple[int, int], display: t
     with overlay.window("panel", fixed | flags.always_auto_resize):
         imgui.push_item_width(150)
         _assets(imgui, session)
-        _picture(imgui, session)
-        _camera(imgui, session)
-        if session.deformable:
-            _deformation(imgui, session)
-        scores.section(imgui, session)
-        _output(imgui, session, size)
-        _speed(imgui, session)
-        _facts(imgui, session)
+        for label, tip, is_open, draw in sections(overlay, session, size):
+            flags = imgui.TreeNodeFlags_
+            shown = imgui.collapsing_header(label, flags.default_open if is_open else flags.none)
+            _tip(imgui, tip)
+            if shown:
+                draw()
         imgui.pop_item_width()
+
+
+Section = tuple[str, str, bool, Callable[[], None]]
+
+
+def sections(overlay: Overlay, session: Session, size: tuple[int, int]) -> Iterator[Section]:
+    """What the panel holds for this asset: name, tip, whether it is open at first, and what draws it."""
+    imgui, log = overlay.imgui, session.log
+    if log is not None and (log.curves or log.live):
+        run = overlay.run
+        yield "Training", "how it goes, or went", log.live, lambda: run.show(imgui, log, CHART_WIDTH)
+    yield "Picture", "what is shown, and how", True, lambda: _picture(imgui, session)
+    if tracing.MODE in (session.mode, session.other):
+        yield "Light", "path tracing", True, lambda: scene_panel.light(imgui, session)
+    yield "Camera", "from where it is looked at", True, lambda: _camera(imgui, session)
+    yield "Comparison", "two modes at once, and the truth", True, lambda: scores.section(imgui, session)
+    if session.puppeteer.able:
+        yield (
+            *("Deformation", "twist, bend or drop the shell", False),
+            lambda: scene_panel.deformation(imgui, session),
+        )
+    yield (
+        *("Camera path", "keys, and the way between them", bool(session.path.keys)),
+        lambda: path_panel.camera_path(imgui, session, size),
+    )
+    yield "Output", "screenshots and films", False, lambda: path_panel.written(imgui, session, size)
+    yield "Speed", "times, and the benchmark", False, lambda: _speed(imgui, session)
+    yield "Asset", "what is known of it", False, lambda: _facts(imgui, session)
 
 
 def _assets(imgui: Any, session: Session) -> None:
@@ -160,13 +183,12 @@ def _assets(imgui: Any, session: Session) -> None:
     for index, (name, _) in enumerate(session.assets):
         # what follows ## tells apart what has the same label
         picked, _ = imgui.selectable(f"{short_name(name)}##{index}", index == session.index)
-        _tip(imgui, f"show {name} (Tab: the next one; drop a file to open it)")
+        _tip(imgui, f"show {name} (N: the next one; drop a file to open it)")
         if picked:
             session.choose(index)
 
 
 def _picture(imgui: Any, session: Session) -> None:
-    imgui.separator_text("Picture")
     for place, mode in enumerate(session.modes):
         if place % 4:
             imgui.same_line()
@@ -212,19 +234,20 @@ def _picture(imgui: Any, session: Session) -> None:
         _tip(imgui, "choose the background's colour")
         if changed:
             session.background = rgb[0], rgb[1], rgb[2]
+    if session.renderer.crops:
+        scene_panel.crop(imgui, session)
 
 
 def _camera(imgui: Any, session: Session) -> None:
-    imgui.separator_text("Camera")
-    if not session.flat:
+    if not session.viewpoint.flat:
         for label, flying, tip in (
             ("orbit", False, "a drag turns about the scene (key F)"),
             ("fly", True, "W A S D Q E move, a drag looks around (key F)"),
         ):
             if flying:
                 imgui.same_line()
-            if imgui.radio_button(label, session.flying == flying):
-                session.set_flying(flying)
+            if imgui.radio_button(label, session.viewpoint.flying == flying):
+                session.viewpoint.set_flying(flying)
             _tip(imgui, tip)
         imgui.same_line()
     if imgui.button("reset"):
@@ -234,81 +257,38 @@ def _camera(imgui: Any, session: Session) -> None:
         for label, step, tip in (("<", -1, "the held-out view before (key [)"), (">", 1, "next (key ])")):
             imgui.same_line()
             if imgui.button(label):
-                session.jump(step)
+                session.viewpoint.jump(step)
             _tip(imgui, tip)
         imgui.same_line()
-        place = "-" if session.held_out is None else str(session.held_out + 1)
+        place = "-" if session.viewpoint.held_out is None else str(session.viewpoint.held_out + 1)
         imgui.text_disabled(f"{place} / {len(session.asset.held_out)}")
 
-    degrees = math.degrees(session.view.fov_y)
+    degrees = math.degrees(session.viewpoint.view.fov_y)
     low, high = map(math.degrees, FOVS)
+    changed, inertia = imgui.checkbox("inertia", session.settings.inertia)
+    _tip(imgui, "a drag that is let go of in motion goes on for a while")
+    if changed:
+        session.settings = replace(session.settings, inertia=inertia)
     changed, degrees = imgui.slider_float("field of view", degrees, low, high, "%.0f degrees")
     _tip(imgui, "the angle between the lower and the upper edge of the picture")
     if changed:
-        session.set_fov(math.radians(degrees))
-    if session.flying:
+        session.viewpoint.set_fov(math.radians(degrees))
+    if session.viewpoint.flying:
         logarithmic = imgui.SliderFlags_.logarithmic
         changed, speed = imgui.slider_float("speed", session.settings.speed, *SPEEDS, "%.2f", logarithmic)
         _tip(imgui, "of flying, in world units a second; the wheel changes it, shift is faster")
         if changed:
             session.settings = replace(session.settings, speed=min(max(speed, SPEEDS[0]), SPEEDS[1]))
-    if not session.flat:
+    if not session.viewpoint.flat:
         choices = [None, *UPS]
         names = ["the asset's", *UPS]
-        changed, index = imgui.combo("up axis", choices.index(session.up), names)
+        changed, index = imgui.combo("up axis", choices.index(session.viewpoint.up), names)
         _tip(imgui, "the direction that is up in the picture")
         if changed:
-            session.set_up(choices[index])
-
-
-def _deformation(imgui: Any, session: Session) -> None:
-    imgui.separator_text("Deformation")
-    puppet = session.puppet
-    kind = "none" if puppet is None else puppet.kind
-    for place, (name, tip) in enumerate(DEFORMATION_TIPS.items()):
-        if place:
-            imgui.same_line()
-        if imgui.radio_button(name, name == kind):
-            session.deform(kind=name)
-        _tip(imgui, tip)
-    if puppet is None:
-        return
-    if kind in SHAPES:
-        changed, angle = imgui.slider_float("angle", puppet.angle, *ANGLES, "%.0f degrees", _always(imgui))
-        _tip(imgui, "between the shell's foot and its head")
-        if changed:
-            session.deform(angle=angle)
-        changed, index = imgui.combo("along", list(AXES).index(puppet.axis), list(AXES))
-        _tip(imgui, "the axis that leads from the foot to the head")
-        if changed:
-            session.deform(axis=list(AXES)[index])
-    elif kind == "soft":
-        if imgui.button("pause" if puppet.playing else "play"):
-            puppet.playing = not puppet.playing
-        _tip(imgui, "halt the soft body, or let it move on")
-        imgui.same_line()
-        if imgui.button("drop"):
-            session.restart()
-        _tip(imgui, "let it fall anew from where it was")
-
-
-def _output(imgui: Any, session: Session, size: tuple[int, int]) -> None:
-    imgui.separator_text("Screenshot")
-    multiple = session.settings.multiple
-    imgui.set_next_item_width(90)
-    changed, multiple = imgui.input_int("times the window", multiple)
-    _tip(imgui, "size of the screenshot as a multiple of the window's, 1 to 4")
-    if changed:
-        session.settings = replace(session.settings, multiple=min(max(multiple, 1), 4))
-    imgui.same_line()
-    if imgui.button("save"):
-        session.screenshot(size, Path.cwd())
-    w, h = (side * session.settings.multiple for side in size)
-    _tip(imgui, f"write the picture, {w} x {h} pixels, as PNG into the current folder (key P)")
+            session.viewpoint.set_up(choices[index])
 
 
 def _speed(imgui: Any, session: Session) -> None:
-    imgui.separator_text("Speed")
     imgui.push_text_wrap_pos(0)
     for line in speed_lines(session):
         imgui.text_unformatted(line)
@@ -321,7 +301,6 @@ def _speed(imgui: Any, session: Session) -> None:
 
 
 def _facts(imgui: Any, session: Session) -> None:
-    imgui.separator_text("Asset")
     if imgui.begin_table("facts", 2, imgui.TableFlags_.sizing_fixed_fit):
         for label, value in facts(session):
             imgui.table_next_row()
@@ -336,7 +315,7 @@ def _facts(imgui: Any, session: Session) -> None:
     imgui.same_line()
     if imgui.button("hide"):
         session.settings = replace(session.settings, panel=False)
-    _tip(imgui, "hide this panel; key U brings it back")
+    _tip(imgui, "hide this panel; Tab brings it back")
 
 
 # --- the rest --------------------------------------------------------------------------------------------
@@ -348,6 +327,8 @@ def _state(overlay: Overlay, session: Session, size: tuple[int, int]) -> None:
     imgui.set_next_window_bg_alpha(OPACITY)
     with overlay.window("state", _plain(imgui)):
         imgui.text_unformatted(state_line(session, size))
+        if session.warning is not None:
+            imgui.text_colored(WARNING_COLOUR, session.warning)
 
 
 def _results(overlay: Overlay, session: Session, display: tuple[float, float]) -> None:

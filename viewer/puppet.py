@@ -9,6 +9,7 @@ from render.animation import MOTIONS, SHAPES, Deformation, Rig
 from render.asset import BakedAsset
 from render.errors import InshaderError
 from render.soft_body import FRAME, SoftBody
+from viewer.tasks import Tasks
 
 KINDS = ("none", *MOTIONS)
 ANGLES = -180.0, 180.0  # degrees between foot and head
@@ -88,3 +89,59 @@ class Puppet:
         except InshaderError:
             self.playing = False
             raise
+
+
+class Puppeteer:
+    """The puppet of the asset that is shown; what is wrong is told, and the last deformation stays.
+
+    Attributes:
+        puppet: None before anything was deformed.
+    """
+
+    def __init__(self, asset: BakedAsset, tasks: Tasks) -> None:
+        self.asset, self._tasks = asset, tasks
+        self.puppet: Puppet | None = None
+
+    def follow(self, asset: BakedAsset) -> None:
+        """Another asset is shown, as it was learnt."""
+        self.asset, self.puppet = asset, None
+
+    @property
+    def able(self) -> bool:
+        """Whether the asset is a shell."""
+        return self.asset.driver == "shell"
+
+    @property
+    def deformation(self) -> Deformation | None:
+        """For the renderer."""
+        return None if self.puppet is None else self.puppet.deformation
+
+    @property
+    def playing(self) -> bool:
+        """Whether the soft body moves."""
+        return self.puppet is not None and self.puppet.playing
+
+    def deform(self, kind: str | None = None, angle: float | None = None, axis: str | None = None) -> None:
+        """Deform the shell, as ``Puppet.set`` does; soon, where its cage has to be made first."""
+        puppet = self.puppet
+        if puppet is not None:
+            self._tasks.attempt(lambda: puppet.set(kind, angle, axis), "deformation")
+        elif self.able:
+            told = "making the cage and compiling shaders ..."
+            self._tasks.later(told, lambda: self._first(kind, angle, axis))
+
+    def _first(self, kind: str | None, angle: float | None, axis: str | None) -> None:
+        if self.able:  # another asset may have come in between
+            self.puppet = self.puppet or Puppet(self.asset)
+            self.deform(kind, angle, axis)
+
+    def restart(self) -> None:
+        """The soft body falls anew."""
+        if self.puppet is not None:
+            self._tasks.attempt(self.puppet.restart, "deformation")
+
+    def advance(self, seconds: float) -> None:
+        """The soft body moves on."""
+        puppet = self.puppet
+        if puppet is not None:
+            self._tasks.attempt(lambda: puppet.advance(seconds), "deformation")

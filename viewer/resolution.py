@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from render.renderer import Frame
+
+STATS = 0.5  # seconds between looks at the counts of evaluations, which have to be fetched from the GPU
 LOWEST = 0.25  # scale of the width and the height
 STEP = 0.05  # scales are multiples of it, so that textures are not made anew for every frame
 MARGIN = 0.9  # of the target's time is aimed at: a rate that is just met would be missed every other frame
@@ -56,3 +61,43 @@ class FrameTimes:
     def percentile(self, percent: float) -> float | None:
         """Seconds that this share of the frames stayed below; None before there are any."""
         return float(np.percentile(self._seconds, percent)) if self._seconds else None
+
+
+class Pace:
+    """How long frames take, what they cost, and how many pixels the next one has time for.
+
+    Attributes:
+        times, stats, scale: of the frames drawn last: seconds, ``Frame.stats``, and the resolution.
+    """
+
+    def __init__(self) -> None:
+        self.times = FrameTimes()
+        self.stats: Mapping[str, Any] = {}
+        self.scale = 1.0
+        self._motion_scale: float | None = None  # None before any frame was timed
+        self._looked = 0.0  # when the stats were taken
+
+    def restart(self) -> None:
+        """Another asset is drawn from here on."""
+        self.times.clear()
+        self.stats, self._motion_scale = {}, None
+
+    def fit(self, moving: bool) -> float:
+        """The resolution that holds the frame rate while something moves, and all of it at rest."""
+        return (self._motion_scale or 1.0) if moving else 1.0
+
+    def count(self, seconds: float, target: float | None) -> None:
+        """A frame took so long; the next one of a motion may take ``target``, None: as before."""
+        self.times.add(seconds)
+        if target is not None and len(self.times) > 0:  # the first frame compiled or made textures
+            self._motion_scale = adapted(self.scale, seconds, target)
+
+    @property
+    def timed(self) -> bool:
+        """Whether a frame has told of the next ones."""
+        return self._motion_scale is not None
+
+    def look(self, frame: Frame, now: float, often: bool) -> None:
+        """Take the stats of a frame; now and then, where frames come ``often``."""
+        if not often or now - self._looked > STATS:
+            self._looked, self.stats = now, frame.stats

@@ -19,20 +19,19 @@ def score_lines(session: Session) -> list[str]:
     truth, score = session.comparison.truth, session.comparison.score
     if truth.pictures is None:
         return ["reading pictures ..."] if truth.reading else []
-    if session.standing is None:
+    if session.viewpoint.standing is None:
         return ["away from the held-out views: [ and ] lead there"]
     if score is None:
         return ["comparing ..."]
     exact = "the same as the truth" if score.psnr is None else f"PSNR {score.psnr:.2f} dB"
     inside = "" if score.foreground is None else f", foreground {score.foreground:.2f} dB"
-    return [f"view {session.standing + 1}: {exact}{inside}", f"SSIM {score.ssim:.4f}"]
+    return [f"view {session.viewpoint.standing + 1}: {exact}{inside}", f"SSIM {score.ssim:.4f}"]
 
 
 def section(imgui: Any, session: Session) -> None:
     """Of the side panel: two modes at once, and the truth as one of them."""
-    imgui.separator_text("Comparison")
     changed, split = imgui.checkbox("split view", session.split is not None)
-    imgui.set_item_tooltip("two modes with a bar between them, to be dragged (key C)")
+    imgui.set_item_tooltip("two modes with a bar between them, to be dragged (key V)")
     if changed:
         session.set_split(split)
     truth = session.comparison.truth
@@ -108,4 +107,4 @@ def _chart(imgui: Any, session: Session, per_view: Sequence[float | None]) -> No
     found = "equal to the truth" if value is None else f"{value:.2f} dB"
     imgui.set_item_tooltip(f"view {index + 1}: {found}; a click goes there")
     if imgui.is_item_clicked() and index < len(session.asset.held_out):
-        session.stand(index)
+        session.viewpoint.stand(index)

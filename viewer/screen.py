@@ -138,7 +138,7 @@ class Screen:
         """Fill ``target``, ``size`` pixels, with a frame's ``texture``.
 
         Args:
-            mode: of the renderer's, or ``truth`` or ``error``.
+            mode: of the renderer's, or ``truth``, ``error`` or ``pathtrace``.
             reach: distance in world units that is shown black as depth.
             shift: the wanted background less the asset's.
             exposure: of colours, in stops.
@@ -149,7 +149,9 @@ class Screen:
         target.use()
         self.ctx.viewport = (0, 0, size[0], size[1])
         self.ctx.enable_only(moderngl.NOTHING)
-        coloured = mode in ("colour", "truth")
+        coloured = mode in ("colour", "truth", "pathtrace")
+        if mode == "pathtrace":  # its environment is its background
+            shift = (0.0, 0.0, 0.0)
         area = fitted(texture.size, size) if whole else (0.0, 0.0, *map(float, size))
         exact = texture.size == area[2:] and area[0].is_integer()
         array = self._array(MODES["colour" if coloured else mode], exact, coloured and exposure != 0)

@@ -14,12 +14,15 @@ from render.files import atomic_write
 from viewer.fly import SPEEDS
 from viewer.resolution import LOWEST
 
+LARGEST = 16384  # pixels along a side of what is written
 # What each number may be; what lies beyond counts as damage.
 RANGES: Mapping[str, tuple[float, float]] = {
     "scale": (LOWEST, 1.0),
     "target_fps": (5.0, 144.0),
     "speed": SPEEDS,
     "multiple": (1, 4),
+    "width": (0, LARGEST),
+    "height": (0, LARGEST),
 }
 MAX_BYTES = 1 << 16
 
@@ -33,7 +36,9 @@ class Settings:
         auto: whether the resolution falls while the view moves, to hold ``target_fps``.
         scale: of the resolution where it is not automatic.
         speed: of flying, world units a second.
-        multiple: of the window's size, for screenshots.
+        inertia: whether a drag that is let go of in motion goes on for a while.
+        width, height: of screenshots and films, pixels; 0: those of the window, times ``multiple``.
+        exr: whether screenshots are .exr files, of numbers.
         continuous: whether frames are drawn all the time, not only when something changes.
     """
 
@@ -42,8 +47,18 @@ class Settings:
     scale: float = 1.0
     target_fps: float = 30.0
     speed: float = 0.8
+    inertia: bool = False
     multiple: int = 1
+    width: int = 0
+    height: int = 0
+    exr: bool = False
     continuous: bool = False
+
+    def written(self, window: tuple[int, int]) -> tuple[int, int]:
+        """Size of what is written, in pixels, beside a window of that size."""
+        if self.width and self.height:
+            return self.width, self.height
+        return window[0] * self.multiple, window[1] * self.multiple
 
 
 def settings_path() -> Path:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from render.camera import Camera
 from render.renderer import Frame, Renderer
-from viewer import comparison
+from viewer import comparison, tracing
 from viewer.screen import Screen
+from viewer.tracing import PathTracer
 from viewer.truth import Truth
 
 
@@ -42,16 +43,23 @@ class Sides:
         camera: Camera,
         truth: Truth,
         standing: int | None,
-        state: Mapping[str, Any] | None,
+        how: Mapping[str, Any],
+        tracer: PathTracer | None = None,
     ) -> None:
         """Draw what ``modes`` want; the renderer has one texture, so what it drew first is copied.
 
         Args:
             camera: in the pixels to draw.
             truth, standing: where a mode compares, the pictures and which of them ``camera`` is of.
+            how: further arguments of ``Renderer.draw``.
+            tracer: where a mode is its.
         """
         self.forget()
         for mode in dict.fromkeys(modes):
+            if mode == tracing.MODE:
+                assert tracer is not None
+                self.gather(tracer, camera)
+                continue
             of, drawn = camera, mode
             if mode in comparison.MODES:
                 assert standing is not None
@@ -64,24 +72,36 @@ class Sides:
                 self._textures[mode] = self.screen.truth
                 continue
             for earlier, texture in self._textures.items():
-                if earlier != "truth":
+                if earlier not in ("truth", tracing.MODE):
                     self._textures[earlier] = self.screen.copied(texture)
-            self.frame = renderer.draw(of, mode=drawn, state=state)
+            self.frame = renderer.draw(of, mode=drawn, **how)
             self._textures[mode] = self.frame.texture
         self.modes = modes
 
+    def gather(self, tracer: PathTracer, camera: Camera) -> None:
+        """A sample more of the path traced picture; what else was drawn stays."""
+        frame = tracer.draw(camera)
+        self._textures[tracing.MODE] = frame.texture
+        self.frame = frame if self.frame is None or self.modes == (tracing.MODE,) else self.frame
+
     def present(
-        self, target: moderngl.Framebuffer, size: tuple[int, int], split: float | None, **looks: Any
+        self,
+        target: moderngl.Framebuffer,
+        size: tuple[int, int],
+        split: float | None,
+        whole: bool = False,
+        **looks: Any,
     ) -> None:
         """Into ``target``, ``size`` pixels, the bar at the fraction ``split``.
 
         Args:
+            whole: pictures keep their shapes, whatever that of the target is.
             looks: arguments of ``Screen.show``.
         """
         bar = size[0] if split is None else round(split * size[0])
         for mode, span in zip(self.modes, ((0, bar), (bar, size[0])), strict=False):
-            whole = mode in comparison.MODES
-            self.screen.show(self._textures[mode], target, size, mode, whole=whole, span=span, **looks)
+            kept = whole or mode in comparison.MODES
+            self.screen.show(self._textures[mode], target, size, mode, whole=kept, span=span, **looks)
         if split is not None:
             self.screen.bar(target, size, bar)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from render.asset import BakedAsset
 from render.context import current_context
 from render.errors import InshaderError, require
-from viewer import keys, panel
+from viewer import keys, output, panel, tracing
 from viewer.overlay import KEYS, Overlay
 from viewer.session import Session
 from viewer.settings import Settings
@@ -70,6 +70,7 @@ class Viewer:
         window: Any,
         assets: Sequence[tuple[str, BakedAsset]],
         settings: Settings = Settings(),  # noqa: B008 - it is frozen
+        awaited: Iterable[str] = (),
     ) -> None:
         self.glfw: Any = require("glfw", "viewer")
         self.window = window
@@ -83,11 +84,11 @@ class Viewer:
         self.windowed: tuple[int, int, int, int] | None = None  # place and size to come back to
         self.title = ""
         self.numbers: dict[int, str] = {}
-        for name in (*keys.MOVES, *keys.PRESSED, *keys.NUMBERED, "LEFT_SHIFT", "RIGHT_SHIFT"):
+        for name in (*keys.MOVES, *keys.PRESSED, *keys.ALIASES, *keys.NUMBERED, "LEFT_SHIFT", "RIGHT_SHIFT"):
             self.numbers[getattr(self.glfw, f"KEY_{name}")] = name
         self.others = {getattr(self.glfw, f"KEY_{name}"): name for name in KEYS}  # what Dear ImGui wants
         self.announce(f"compiling the shaders of {assets[0][0]} ...")
-        self.session = Session(self.ctx, assets, settings)
+        self.session = Session(self.ctx, assets, settings, awaited)
         self.glfw.set_key_callback(window, self.on_key)
         self.glfw.set_char_callback(window, self.on_character)
         self.glfw.set_cursor_pos_callback(window, self.on_pointer)
@@ -100,10 +101,11 @@ class Viewer:
         self.session.release()
         self.overlay.release()
 
-    def run(self) -> None:
-        """Draw until the window is closed."""
+    def run(self, frames: int | None = None) -> None:
+        """Draw until the window is closed, or so many frames."""
         before = time.perf_counter()
-        while not self.glfw.window_should_close(self.window):
+        drawn = 0
+        while not self.glfw.window_should_close(self.window) and drawn != frames:
             if any(self.direction()) or self.session.busy or self.lively > 0:
                 self.lively -= 1
                 self.glfw.poll_events()
@@ -121,6 +123,7 @@ class Viewer:
             self.session.play(passed)
             self.draw(size, passed)
             self.glfw.swap_buffers(self.window)
+            drawn += 1
 
     def draw(self, size: tuple[int, int], passed: float) -> None:
         """One frame into the window, ``size`` pixels, ``passed`` seconds after the one before."""
@@ -174,8 +177,8 @@ class Viewer:
             self.held.add(name)
         elif name in keys.NUMBERED:
             self.session.set_mode(keys.NUMBERED[name], right=self.shift)
-        elif name in keys.PRESSED:
-            getattr(self, keys.PRESSED[name][1])()
+        elif (pressed := keys.PRESSED.get(keys.ALIASES.get(name, name))) is not None:
+            getattr(self, pressed[1])()
 
     def on_character(self, window: Any, code: int) -> None:
         """A typed character; help is asked for with one."""
@@ -194,17 +197,21 @@ class Viewer:
         if self.on_bar:
             self.session.move_bar(x / max(self.glfw.get_window_size(window)[0], 1))
         elif self.dragging is not None:
+            self.session.path.playing = False
             pan = self.dragging != self.glfw.MOUSE_BUTTON_LEFT or self.shift
-            self.session.drag(right, down, pan)
+            self.session.viewpoint.drag(right, down, pan)
 
     def on_button(self, window: Any, button: int, action: int, modifiers: int) -> None:
         """A press on the picture begins a drag, one on the panel is the panel's until it is let go."""
         self.lively = LIVELY
         pressed = action == self.glfw.PRESS
         if not pressed and button == self.dragging:
+            if not self.on_bar:
+                self.session.viewpoint.let_go(self.session.settings.inertia)
             self.dragging, self.on_bar = None, False
         elif pressed and self.dragging is None and not self.overlay.covers(*self.place()):
             self.dragging = button
+            self.session.viewpoint.glide.halt()
             self.on_bar = button == self.glfw.MOUSE_BUTTON_LEFT and self.near_bar()
         if button <= self.glfw.MOUSE_BUTTON_MIDDLE:
             self.overlay.button(button, pressed)
@@ -241,19 +248,40 @@ class Viewer:
         self.session.reset()
 
     def toggle_fly(self) -> None:
-        self.session.set_flying(not self.session.flying)
+        self.session.viewpoint.set_flying(not self.session.viewpoint.flying)
 
     def previous_view(self) -> None:
-        self.session.jump(-1)
+        self.session.viewpoint.jump(-1)
 
     def next_view(self) -> None:
-        self.session.jump(1)
+        self.session.viewpoint.jump(1)
 
     def next_asset(self) -> None:
         self.session.choose(self.session.index + 1)
 
     def toggle_split(self) -> None:
         self.session.set_split(self.session.split is None)
+
+    def toggle_truth(self) -> None:
+        self.session.set_mode("colour" if self.session.mode == "truth" else "truth")
+
+    def toggle_light(self) -> None:
+        self.session.set_mode("colour" if self.session.mode == tracing.MODE else tracing.MODE)
+
+    def toggle_crop(self) -> None:
+        if self.session.renderer.crops:
+            self.session.crop.set(not self.session.crop.on)
+
+    def add_key(self) -> None:
+        path = self.session.path
+        path.add(self.session.viewpoint.camera(self.glfw.get_framebuffer_size(self.window)))
+        self.session.tell(f"camera path: {len(path.keys)} keys", "camera path")
+
+    def preview(self) -> None:
+        path = self.session.path
+        path.play(not path.playing)
+        if not path.playing and len(path.keys) < 2:
+            self.session.tell("a camera path has two keys at least: K adds one", "camera path")
 
     def toggle_benchmark(self) -> None:
         if self.session.comparison.measuring:
@@ -262,7 +290,7 @@ class Viewer:
             self.session.measure()
 
     def screenshot(self) -> None:
-        self.session.screenshot(self.glfw.get_framebuffer_size(self.window), Path.cwd())
+        output.screenshot(self.session, self.glfw.get_framebuffer_size(self.window), Path.cwd())
 
     def toggle_panel(self) -> None:
         settings = self.session.settings
@@ -274,6 +302,8 @@ class Viewer:
     def escape(self) -> None:
         if self.session.help:
             self.session.help = False
+        elif self.session.take is not None:
+            self.session.cancel()
         else:
             self.glfw.set_window_should_close(self.window, True)
 

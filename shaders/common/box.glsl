@@ -7,3 +7,16 @@ vec2 box_interval(vec3 o, vec3 d, vec3 low, vec3 high) {
     vec3 near = min(a, b), far = max(a, b);
     return vec2(max(near.x, max(near.y, near.z)), min(far.x, min(far.y, far.z)));
 }
+
+#ifdef CROP
+uniform vec3 u_crop_low, u_crop_high;  // the part of the world that is seen
+#endif
+
+// Where a ray is inside a box and what is seen of the world.
+vec2 seen_interval(vec3 o, vec3 d, vec3 low, vec3 high) {
+#ifdef CROP
+    return box_interval(o, d, max(low, u_crop_low), min(high, u_crop_high));
+#else
+    return box_interval(o, d, low, high);
+#endif
+}

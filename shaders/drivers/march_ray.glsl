@@ -17,7 +17,7 @@ struct Ray {
 };
 
 Ray march_ray(vec3 o, vec3 d) {
-    vec2 inside = box_interval(o, d, box_low, box_high);
+    vec2 inside = seen_interval(o, d, box_low, box_high);
     float t0 = max(inside.x, 0.0);
     Ray ray;
     ray.d = d;

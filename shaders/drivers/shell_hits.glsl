@@ -44,7 +44,7 @@ bool interval_next(inout Walk walk, int pixel, vec3 o, vec3 d, float solid, out 
     while (!found && walk.t < NONE) {
         int sign_;
         float t = hit_next(pixel, o, d, walk.t, sign_);
-        found = walk_on(walk, t, sign_, solid, ends, closed);
+        found = walk_on(walk, t, sign_, solid, ends, closed) && interval_seen(o, d, ends, closed);
     }
     return found;
 }

@@ -3,6 +3,7 @@
 #asset constant float single_width
 #asset constant float spacing
 #asset constant int max_samples
+#include "common/box.glsl"
 #include "drivers/shell_place.glsl"
 const float NONE = 1e30;  // no such hit
 
@@ -35,6 +36,18 @@ bool walk_on(inout Walk walk, float t, int sign_, float solid, out vec2 ends, ou
     walk.inside = over || sign_ < 0 ? 0.0 : sign_ > 0 ? 1.0 : walk.inside;
     walk.t = over ? NONE : t;
     return found;
+}
+
+// An interval without what is cropped away; false where nothing is left.
+bool interval_seen(vec3 o, vec3 d, inout vec2 ends, inout bool closed) {
+#ifdef CROP
+    vec2 seen = box_interval(o, d, u_crop_low, u_crop_high);
+    closed = closed && ends.y <= seen.y;
+    ends = vec2(max(ends.x, seen.x), min(ends.y, seen.y));
+    return ends.y - ends.x >= SHORTEST;
+#else
+    return true;
+#endif
 }
 
 float interval_samples(vec3 o, vec3 d, vec2 ends) {

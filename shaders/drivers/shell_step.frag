@@ -30,9 +30,9 @@ void main() {
         found = walk_on(walk, min(hits.x, hits.y), kind, solid, ends, closed);
         if (kind > 0 && walk.t < NONE) found = walk_on(walk, hits.y, hits.y < NONE ? -1 : 0, solid, ends, closed);
     }
-    if (found) {
-        vec3 o, d;
-        camera_ray(gl_FragCoord.xy, o, d);
+    vec3 o, d;
+    camera_ray(gl_FragCoord.xy, o, d);
+    if (found && interval_seen(o, d, ends, closed)) {
         float i = 0.0, n = interval_samples(o, d, ends), delta = (ends.y - ends.x) / n;
         bool goes_on;
         do {

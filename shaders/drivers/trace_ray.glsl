@@ -15,7 +15,7 @@ struct Ray {
 
 // The ray from o along the unit vector d, with the cone of half width cone at t = 1.
 Ray trace_ray_from(vec3 o, vec3 d, float cone) {
-    vec2 inside = box_interval(o, d, box_low, box_high);
+    vec2 inside = seen_interval(o, d, box_low, box_high);
     vec3 size = box_high - box_low;
     Ray ray;
     ray.d = d;

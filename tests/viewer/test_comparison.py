@@ -21,7 +21,7 @@ from render.errors import InshaderError
 from render.renderer import Renderer
 from scenes.dataset import Picture, Views, composite, coverage
 from tests.viewer.test_panel import Watched, click
-from viewer import panel, scores
+from viewer import output, panel, scores
 from viewer.benchmark import Benchmark, rows
 from viewer.session import Session
 from viewer.settings import Settings
@@ -111,7 +111,7 @@ def test_truth_is_read_once_and_shown_at_its_camera(
     work(session)
     np.testing.assert_array_equal(draw(session, target), colours)
     for index in (0, 1):
-        session.jump(1)
+        session.viewpoint.jump(1)
         work(session)
         shown = draw(session, target)
         left = (SIZE[0] - TRUTH_SIZE[0]) // 2
@@ -119,7 +119,7 @@ def test_truth_is_read_once_and_shown_at_its_camera(
         assert np.abs(shown[:, left:-left] - expected).max() <= 1
         assert (shown[:, :left] == shown[0, 0]).all(), "nothing is known beside it"
     assert len(reads) == 1
-    session.drag(0.1, 0, pan=False)
+    session.viewpoint.drag(0.1, 0, pan=False)
     assert session.sides == ("colour",)
 
 
@@ -127,19 +127,19 @@ def test_the_picture_at_a_held_out_camera_is_that_cameras(
     session: Session, target: moderngl.Framebuffer, ball: BakedAsset
 ) -> None:
     """Also where its principal point and roll are none of a view that is turned by hand."""
-    session.jump(-1)
-    assert session.standing == 1
+    session.viewpoint.jump(-1)
+    assert session.viewpoint.standing == 1
     expected = rounded(session.renderer.draw(ball.held_out[1]).images["colour"])
     left = (SIZE[0] - TRUTH_SIZE[0]) // 2
     # a rounded bit of the principal point moves a ray by no more than a step of 8 bits changes
     assert np.abs(draw(session, target)[:, left:-left] - expected).max() <= 1
-    session.set_fov(1.0)
-    assert session.standing is None
+    session.viewpoint.set_fov(1.0)
+    assert session.viewpoint.standing is None
 
 
 def test_errors(session: Session, target: moderngl.Framebuffer, ball: BakedAsset, images: np.ndarray) -> None:
     session.set_mode("error")
-    session.jump(1)
+    session.viewpoint.jump(1)
     work(session)
     session.error_gain = 2.0
     shown = draw(session, target)
@@ -157,14 +157,14 @@ def test_the_score_of_what_is_seen(session: Session, ball: BakedAsset, images: n
     assert session.comparison.score is None
     assert scores.score_lines(session) == ["away from the held-out views: [ and ] lead there"]
     for index in (0, 1):
-        session.jump(1)
+        session.viewpoint.jump(1)
         work(session)
         picture = session.renderer.draw(ball.held_out[index]).images["colour"]
         truth = composite(images[index], ball.background)
         expected = view_score(picture, truth, coverage(images[index]), peak_of(ball))
         assert session.comparison.score == expected
         assert f"PSNR {expected.psnr:.2f} dB" in scores.score_lines(session)[0]
-    session.drag(0.1, 0, pan=False)
+    session.viewpoint.drag(0.1, 0, pan=False)
     work(session)
     assert session.comparison.score is None
 
@@ -175,14 +175,14 @@ def test_a_variant_of_the_asset_keeps_pictures_and_place(
     same, other = replace(ball), replace(ball, held_out=ball.held_out[:1])
     session = Session(ctx, [("a", ball), ("b", same), ("c", other)], Settings(auto=False))
     session.set_mode("truth")
-    session.jump(-1)
+    session.viewpoint.jump(-1)
     work(session)
     session.choose(1)
     session.work()
-    assert session.standing == 1 and session.sides == ("truth",) and len(reads) == 1
+    assert session.viewpoint.standing == 1 and session.sides == ("truth",) and len(reads) == 1
     session.choose(2)
     session.work()
-    assert session.standing is None and session.comparison.truth.pictures is None
+    assert session.viewpoint.standing is None and session.comparison.truth.pictures is None
     session.release()
 
 
@@ -203,7 +203,7 @@ def test_what_cannot_be_read_is_told_in_a_line(
         data, expected = {"format": "telepathy"}, "data.format"
     session = Session(ctx, [("ball", replace(ball, scene={"data": data}))], Settings(auto=False))
     session.set_mode("truth")
-    session.jump(1)
+    session.viewpoint.jump(1)
     work(session)
     (told,) = (line for line in session.notices if expected in line)
     assert "\n" not in told
@@ -232,7 +232,7 @@ def test_pictures_of_a_real_scene(ball: BakedAsset, tmp_path: Path) -> None:
 @pytest.mark.parametrize("right", ["truth", "error", "depth", "colour"])
 def test_both_sides_of_the_bar(session: Session, target: moderngl.Framebuffer, right: str) -> None:
     """Each half is exactly what that mode alone shows."""
-    session.jump(1)
+    session.viewpoint.jump(1)
     session.comparison.truth.ask()
     work(session)
     wholes = []
@@ -256,7 +256,7 @@ def test_both_sides_of_the_bar(session: Session, target: moderngl.Framebuffer, r
 def test_a_screenshot_of_both_sides(session: Session, target: moderngl.Framebuffer, tmp_path: Path) -> None:
     session.set_mode("depth", right=True)
     both = draw(session, target)
-    session.screenshot(SIZE, tmp_path)
+    output.screenshot(session, SIZE, tmp_path)
     session.work()
     picture = iio.imread(tmp_path / "ball-colour-depth-001.png").astype(int)
     np.testing.assert_array_equal(picture, both)
@@ -325,20 +325,20 @@ def test_the_benchmark_in_a_session(session: Session, target: moderngl.Framebuff
 def test_keys_and_the_bar(driven: Driven) -> None:
     session, glfw, viewer = driven.session, driven.glfw, driven.viewer
     session.settings = replace(session.settings, panel=False)
-    driven.press("C")
+    driven.press("V")
     assert session.split == 0.5 and session.sides == ("colour", "depth")
     driven.frames(2)
-    view = session.view
+    view = session.viewpoint.view
     driven.drag((322, 240), (480, 240))
-    assert session.split == 0.75 and session.view is view
+    assert session.split == 0.75 and session.viewpoint.view is view
     driven.drag((322, 240), (330, 240))
-    assert session.split == 0.75 and session.view is not view, "the bar is elsewhere now"
+    assert session.split == 0.75 and session.viewpoint.view is not view, "the bar is elsewhere now"
     viewer.on_key(None, glfw.KEY_LEFT_SHIFT, 0, glfw.PRESS, 0)
     driven.press("3")
     viewer.on_key(None, glfw.KEY_LEFT_SHIFT, 0, glfw.RELEASE, 0)
     assert session.sides == ("colour", "normal")
     assert panel.state_line(session, glfw.size).startswith("colour | normal")
-    driven.press("C")
+    driven.press("V")
     assert session.split is None
     driven.press("B")
     assert session.comparison.measuring
@@ -370,7 +370,7 @@ def test_the_controls(driven: Driven, ball: BakedAsset, reads: list[int]) -> Non
     work(session)
     driven.frames()
     click(driven, watched.places["##chart"])
-    assert session.standing == 0
+    assert session.viewpoint.standing == 0
     assert "view 1: " in watched.tips["##chart"]
     click(driven, watched.places["close##results"])
     assert session.comparison.benchmark is None

@@ -24,6 +24,11 @@ WIDGETS = {
     "checkbox",
     "color_edit3",
     "combo",
+    "drag_float",
+    "drag_float_range2",
+    "input_int2",
+    "plot_lines",
+    "progress_bar",
     "input_int",
     "plot_histogram",
     "radio_button",
@@ -42,6 +47,7 @@ class Watched:
         self.places: dict[str, tuple[float, float]] = {}
         self.tips: dict[str, str] = {}
         self.last = ""
+        self.sections: set[str] = set()  # those that are open; none: all of them
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self.imgui, name)
@@ -52,17 +58,27 @@ class Watched:
                 real(text)
 
             return tip
+        if name == "collapsing_header":
+
+            def header(label: str, flags: int) -> Any:
+                self.imgui.set_next_item_open(not self.sections or label in self.sections)
+                return self.note(label, real(label, flags))
+
+            return header
         if name not in WIDGETS:
             return real
 
         def widget(label: str, *arguments: Any, **named: Any) -> Any:
-            result = real(label, *arguments, **named)
-            (left, top), (_, bottom) = self.imgui.get_item_rect_min(), self.imgui.get_item_rect_max()
-            self.places[label] = left + 8, (top + bottom) / 2
-            self.last = label
-            return result
+            return self.note(label, real(label, *arguments, **named))
 
         return widget
+
+    def note(self, label: str, result: Any) -> Any:
+        """Where the last item lies."""
+        (left, top), (_, bottom) = self.imgui.get_item_rect_min(), self.imgui.get_item_rect_max()
+        self.places[label] = left + 8, (top + bottom) / 2
+        self.last = label
+        return result
 
 
 @pytest.fixture
@@ -72,7 +88,7 @@ def watched(driven: Driven) -> Iterator[Watched]:
     watched = Watched(real)
     driven.viewer.overlay.imgui = watched
     asset = driven.session.asset
-    driven.session.asset = replace(asset, held_out=(asset.camera,) * 3)
+    driven.session.asset = driven.session.viewpoint.asset = replace(asset, held_out=(asset.camera,) * 3)
     driven.frames()
     yield watched
     driven.viewer.overlay.imgui = real
@@ -84,13 +100,19 @@ def click(driven: Driven, place: tuple[float, float]) -> None:
     driven.frames(6)  # Dear ImGui takes in a click over several frames
 
 
+def show(driven: Driven, watched: Watched, *sections: str) -> None:
+    """Only these of the panel, which then fits the window."""
+    watched.sections = set(sections)
+    driven.frames()
+
+
 def test_every_control_has_a_tooltip(driven: Driven, watched: Watched) -> None:
     session = driven.session
     session.help = True
     session.background = 1.0, 1.0, 1.0
     for auto, flying in ((True, False), (False, True)):
         session.settings = replace(session.settings, auto=auto)
-        session.set_flying(flying)
+        session.viewpoint.set_flying(flying)
         driven.frames()
     assert len(watched.places) > 20
     assert watched.places.keys() == watched.tips.keys()
@@ -106,25 +128,27 @@ def test_clicks_reach_the_controls(driven: Driven, watched: Watched) -> None:
 
 
 def test_flying_and_back(driven: Driven, watched: Watched) -> None:
-    session, view = driven.session, driven.session.view
+    session, view = driven.session, driven.session.viewpoint.view
     click(driven, watched.places["fly"])
-    assert isinstance(session.view, Fly)
+    assert isinstance(session.viewpoint.view, Fly)
     click(driven, watched.places["orbit"])
     np.testing.assert_allclose(
-        session.view.camera(9, 9).world_from_camera, view.camera(9, 9).world_from_camera, atol=1e-6
+        session.viewpoint.view.camera(9, 9).world_from_camera, view.camera(9, 9).world_from_camera, atol=1e-6
     )
 
 
 def test_buttons(driven: Driven, watched: Watched, tmp_path: Path) -> None:
     session = driven.session
     click(driven, watched.places[">"])
-    assert session.held_out == 0
+    assert session.viewpoint.held_out == 0
     click(driven, watched.places["<"])
-    assert session.held_out == 2
+    assert session.viewpoint.held_out == 2
     click(driven, watched.places["reset"])
-    assert session.held_out is None
-    click(driven, watched.places["save"])
+    assert session.viewpoint.held_out is None
+    show(driven, watched, "Output")
+    click(driven, watched.places["screenshot"])
     assert [path.name for path in tmp_path.glob("*.png")] == ["ball-colour-001.png"]
+    show(driven, watched, "Picture")
     click(driven, watched.places["background"])
     assert session.background == (1, 1, 1)
     click(driven, watched.places["background"])
@@ -140,20 +164,21 @@ def test_deforming_a_shell(driven: Driven, watched: Watched) -> None:
     session.settings = replace(session.settings, scale=0.1)
     driven.frames(2)
     for label in ("twist", "bend", "soft", "none"):
-        session.deform(kind=label)
+        session.puppeteer.deform(kind=label)
         driven.frames(2)
-        assert session.puppet is not None and session.puppet.kind == label
+        assert session.puppeteer.puppet is not None and session.puppeteer.puppet.kind == label
     assert {"angle", "along", "pause", "drop"} <= watched.places.keys()
     assert watched.places.keys() == watched.tips.keys()
+    show(driven, watched, "Deformation")
     click(driven, watched.places["soft"])
-    assert session.puppet.kind == "soft" and session.puppet.playing
+    assert session.puppeteer.puppet.kind == "soft" and session.puppeteer.puppet.playing
     click(driven, watched.places["pause"])
-    assert not session.puppet.playing
+    assert not session.puppeteer.puppet.playing
     click(driven, watched.places["play"])
-    assert session.puppet.playing
+    assert session.puppeteer.puppet.playing
     session.play(0.1)
     click(driven, watched.places["drop"])
-    assert session.puppet._body is not None and session.puppet._body.seconds == 0
+    assert session.puppeteer.puppet._body is not None and session.puppeteer.puppet._body.seconds == 0
     click(driven, watched.places["twist"])
     x, y = watched.places["angle"]
     driven.viewer.on_pointer(None, x, y)
@@ -163,21 +188,21 @@ def test_deforming_a_shell(driven: Driven, watched: Watched) -> None:
     driven.frames(2)
     driven.viewer.on_button(None, 0, driven.glfw.RELEASE, 0)
     driven.frames(2)
-    assert session.puppet.angle == pytest.approx(180.0)
+    assert session.puppeteer.puppet.angle == pytest.approx(180.0)
     click(driven, watched.places["none"])
-    assert session.puppet.deformation is None
+    assert session.puppeteer.puppet.deformation is None
 
 
 def test_a_drag_on_the_panel_leaves_the_camera(driven: Driven, watched: Watched) -> None:
-    view = driven.session.view
+    view = driven.session.viewpoint.view
     driven.drag((60, 200), PICTURE)
     driven.frames()
     driven.viewer.on_pointer(None, 60, 200)
     driven.viewer.on_wheel(None, 0, 3)
     driven.frames()
-    assert driven.session.view is view
+    assert driven.session.viewpoint.view is view
     driven.drag(PICTURE, (60, 200))
-    assert driven.session.view is not view, "a drag that begins on the picture goes on over the panel"
+    assert driven.session.viewpoint.view is not view, "a drag from the picture goes on over the panel"
 
 
 def test_a_slider(driven: Driven, watched: Watched) -> None:
@@ -193,18 +218,19 @@ def test_a_slider(driven: Driven, watched: Watched) -> None:
 
 
 def test_a_list_that_is_open_has_the_pointer(driven: Driven, watched: Watched) -> None:
-    view = driven.session.view
+    view = driven.session.viewpoint.view
     click(driven, watched.places["up axis"])
     driven.drag(PICTURE, (400, 300))  # closes it
     driven.frames(6)
-    assert driven.session.view is view
+    assert driven.session.viewpoint.view is view
     driven.drag(PICTURE, (400, 300))
-    assert driven.session.view is not view
+    assert driven.session.viewpoint.view is not view
 
 
 def test_typing_presses_no_keys(driven: Driven, watched: Watched) -> None:
     session = driven.session
-    click(driven, watched.places["times the window"])
+    show(driven, watched, "Output")
+    click(driven, watched.places["times"])
     assert driven.viewer.overlay.typing
     driven.viewer.on_character(None, ord("3"))
     driven.press("3")
@@ -220,18 +246,18 @@ def test_typing_presses_no_keys(driven: Driven, watched: Watched) -> None:
 
 def test_keys(driven: Driven) -> None:
     session, viewer = driven.session, driven.viewer
-    first = session.view
+    first = session.viewpoint.view
     driven.press("2")
     assert session.mode == "depth"
     driven.press("6")
     assert session.mode == "depth", "the ball has no errors to show"
     driven.press("F")
-    assert session.flying
+    assert session.viewpoint.flying
     driven.press("R")
     np.testing.assert_array_equal(
-        session.view.camera(9, 9).world_from_camera, first.camera(9, 9).world_from_camera
+        session.viewpoint.view.camera(9, 9).world_from_camera, first.camera(9, 9).world_from_camera
     )
-    driven.press("U")
+    driven.press("TAB")
     assert not session.settings.panel
     driven.press("RIGHT_BRACKET")
     assert session.notices == ["this asset holds no held-out views"]
@@ -266,7 +292,7 @@ def test_gestures(driven: Driven) -> None:
     driven.frames()
 
     def distance_and_target() -> tuple[float, list[float]]:
-        return session.view.distance, session.view.target.round(6).tolist()  # type: ignore[union-attr]
+        return session.viewpoint.view.distance, session.viewpoint.view.target.round(6).tolist()  # type: ignore[union-attr]
 
     before = distance_and_target()
     driven.drag(PICTURE, (500, 200))
@@ -300,7 +326,7 @@ def test_dropped_files(driven: Driven, tiny_asset: Path, tmp_path: Path) -> None
 
 def test_the_panel_lies_over_the_picture_only(driven: Driven) -> None:
     shown = driven.frames()
-    driven.press("U")
+    driven.press("TAB")
     hidden = driven.frames()
     assert np.abs(shown - hidden)[60:, : panel.WIDTH].max(-1).mean() > 50
     np.testing.assert_array_equal(shown[:, 330:], hidden[:, 330:])
@@ -332,8 +358,8 @@ def test_facts_of_hostile_results(driven: Driven) -> None:
 
 def test_speeds(driven: Driven) -> None:
     for seconds in [9.0] + [0.01] * 19 + [0.02] * 2:
-        driven.session.times.add(seconds)
-    driven.session.stats = {"ms": {"march": 8.25}, "timer": "wall", "evaluations_per_pixel": 1.5}
+        driven.session.pace.times.add(seconds)
+    driven.session.pace.stats = {"ms": {"march": 8.25}, "timer": "wall", "evaluations_per_pixel": 1.5}
     assert panel.speed_lines(driven.session) == [
         "10.0 ms median = 100.0 fps",
         "20.0 ms p95 = 50.0 fps, over 21 frames",

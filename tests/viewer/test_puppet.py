@@ -106,68 +106,68 @@ def test_pausing_and_starting_over(puppet: Puppet) -> None:
 
 def test_the_session_draws_it(session: Session, target: moderngl.Framebuffer) -> None:
     plain = draw(session, target)
-    session.deform(kind="twist", angle=120.0)
+    session.puppeteer.deform(kind="twist", angle=120.0)
     assert any("cage" in line for line in session.notices), "what takes a while is told first"
     twisted = draw(session, target)
     assert np.abs(twisted - plain).max() > 30
     count = session.renderer.frames
     draw(session, target)
     assert session.renderer.frames == count, "nothing changes"
-    session.deform(angle=60.0)
+    session.puppeteer.deform(angle=60.0)
     assert np.abs(draw(session, target) - twisted).max() > 10
-    session.deform(kind="none")
+    session.puppeteer.deform(kind="none")
     np.testing.assert_array_equal(draw(session, target), plain)
 
 
 def test_the_session_plays_it(session: Session, target: moderngl.Framebuffer) -> None:
-    session.deform(kind="soft")
+    session.puppeteer.deform(kind="soft")
     before = draw(session, target)
     assert session.busy
     for _ in range(4):
         session.play(0.1)
     after = draw(session, target)
     assert np.abs(after - before).max() > 30
-    assert session.puppet is not None
-    session.puppet.playing = False
+    assert session.puppeteer.puppet is not None
+    session.puppeteer.puppet.playing = False
     session.play(1.0)
     count = session.renderer.frames
     np.testing.assert_array_equal(draw(session, target), after)
     assert not session.busy and session.renderer.frames == count
-    session.restart()
+    session.puppeteer.restart()
     np.testing.assert_array_equal(draw(session, target), before)
 
 
 def test_mistakes_are_told(session: Session, target: moderngl.Framebuffer) -> None:
-    session.deform(kind="bend", angle=20.0)
+    session.puppeteer.deform(kind="bend", angle=20.0)
     before = draw(session, target)
-    session.deform(angle=360.0)
+    session.puppeteer.deform(angle=360.0)
     (told,) = (line for line in session.notices if "cell" in line)
     assert "\n" not in told
     np.testing.assert_array_equal(draw(session, target), before)
 
 
 def test_a_soft_body_that_breaks_is_paused(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    session.deform(kind="soft")
+    session.puppeteer.deform(kind="soft")
     session.work()
-    assert session.puppet is not None and session.puppet._body is not None
+    assert session.puppeteer.puppet is not None and session.puppeteer.puppet._body is not None
     session.play(0.1)
-    before = session.puppet.deformation
+    before = session.puppeteer.puppet.deformation
 
     def breaks(frames: int) -> None:
         raise InshaderError("the cage's cell (1, 2, 3) is flat")
 
-    monkeypatch.setattr(session.puppet._body, "advance", breaks)
+    monkeypatch.setattr(session.puppeteer.puppet._body, "advance", breaks)
     session.play(0.1)
-    assert not session.puppet.playing and session.puppet.deformation is before
+    assert not session.puppeteer.puppet.playing and session.puppeteer.puppet.deformation is before
     assert any("cell (1, 2, 3) is flat" in line for line in session.notices)
 
 
 def test_another_asset_is_as_it_was_learnt(ctx: moderngl.Context, asset: BakedAsset) -> None:
     session = Session(ctx, [("a", asset), ("b", replace(asset))], Settings(auto=False))
-    session.deform(kind="twist")
+    session.puppeteer.deform(kind="twist")
     session.work()
-    assert session.puppet is not None
+    assert session.puppeteer.puppet is not None
     session.choose(1)
     session.work()
-    assert session.puppet is None and session.deformable
+    assert session.puppeteer.puppet is None and session.puppeteer.able
     session.release()

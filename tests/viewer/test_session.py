@@ -16,11 +16,13 @@ from render.asset import BakedAsset, BakedGrid, BakedNetwork, read_asset, write_
 from render.camera import look_at
 from render.grid import GridSpec
 from render.network import Linear, NetworkSpec, Slot
+from viewer import output
 from viewer.fly import Fly
 from viewer.names import free_path, short_name
 from viewer.orbit import Orbit
-from viewer.session import UPS, Session
+from viewer.session import Session
 from viewer.settings import Settings
+from viewer.viewpoint import UPS
 
 SIZE = 96, 64
 
@@ -53,7 +55,7 @@ def draw(session: Session, target: moderngl.Framebuffer) -> np.ndarray:
 
 
 def headless(session: Session, mode: str = "colour") -> np.ndarray:
-    frame = session.renderer.draw(session.view.camera(*SIZE), mode=mode)
+    frame = session.renderer.draw(session.viewpoint.view.camera(*SIZE), mode=mode)
     session._drawn = ()  # the frame has been drawn over
     return np.rint(np.clip(frame.images[mode], 0, 1) * 255).astype(int)
 
@@ -69,7 +71,7 @@ def test_nothing_is_drawn_while_nothing_changes(session: Session, target: modern
     count = session.renderer.frames
     np.testing.assert_array_equal(draw(session, target), first)
     assert session.renderer.frames == count
-    session.drag(0.1, 0, pan=False)
+    session.viewpoint.drag(0.1, 0, pan=False)
     assert session.busy
     draw(session, target)
     assert session.renderer.frames == count + 1
@@ -77,15 +79,15 @@ def test_nothing_is_drawn_while_nothing_changes(session: Session, target: modern
     draw(session, target)
     draw(session, target)
     assert session.renderer.frames == count + 3
-    assert len(session.times) > 0
-    assert session.stats["ms"] and session.stats["timer"] == session.renderer.timer.kind
+    assert len(session.pace.times) > 0
+    assert session.pace.stats["ms"] and session.pace.stats["timer"] == session.renderer.timer.kind
 
 
 def test_fewer_pixels(session: Session, target: moderngl.Framebuffer) -> None:
     full = draw(session, target)
     session.settings = replace(session.settings, scale=0.5)
     half = draw(session, target)
-    assert session.scale == 0.5
+    assert session.pace.scale == 0.5
     assert session.pictures.frame is not None and session.pictures.frame.texture.size == (48, 32)
     difference = np.abs(half - full)
     assert 0.5 < difference.mean() < 12, "a coarser picture of the same, the right way up"
@@ -106,21 +108,22 @@ def test_automatic_resolution(
 
     monkeypatch.setattr(session.renderer, "draw", taking_long)
     for _ in range(8):
-        session.drag(0.01, 0, pan=False)
+        session.viewpoint.drag(0.01, 0, pan=False)
         draw(session, target)
-    assert session.scale == 0.25
+    assert session.pace.scale == 0.25
     now[0] += 1
     draw(session, target)
-    assert session.scale == 1.0, "at rest there are all pixels"
-    session.drag(0.01, 0, pan=False)
+    assert session.pace.scale == 1.0, "at rest there are all pixels"
+    session.viewpoint.drag(0.01, 0, pan=False)
     draw(session, target)
-    assert session.scale == 0.25, "the next motion begins where the last one ended"
+    assert session.pace.scale == 0.25, "the next motion begins where the last one ended"
 
 
 def test_modes(session: Session, target: moderngl.Framebuffer) -> None:
     pictures = []
     for mode in session.modes:
         session.set_mode(mode)
+        draw(session, target)  # where a mode has shaders of its own, that is told first
         pictures.append(draw(session, target))
     assert all(np.abs(a - b).mean() > 2 for a, b in pairwise(pictures))
     session.set_mode("error")
@@ -132,7 +135,7 @@ def test_another_background(session: Session, target: moderngl.Framebuffer) -> N
     session.background = 1.0, 0.0, 0.0
     red = draw(session, target)
     session._drawn = ()
-    coverage = session.renderer.draw(session.view.camera(*SIZE)).images["coverage"]
+    coverage = session.renderer.draw(session.viewpoint.view.camera(*SIZE)).images["coverage"]
     expected = white - 255 * (1 - coverage) * (0, 1, 1)
     assert np.abs(red - np.clip(expected, 0, 255)).max() <= 2
     assert (red[0, 0] == (255, 0, 0)).all()
@@ -152,56 +155,56 @@ def test_exposure_is_of_linear_light(session: Session, target: moderngl.Framebuf
 
 def test_held_out_views_come_round(session: Session, ball: BakedAsset) -> None:
     for step, expected in ((1, 0), (1, 1), (1, 0), (-1, 1)):
-        session.jump(step)
-        assert session.held_out == expected
+        session.viewpoint.jump(step)
+        assert session.viewpoint.held_out == expected
         np.testing.assert_allclose(
-            session.view.camera(32, 32).world_from_camera,
+            session.viewpoint.view.camera(32, 32).world_from_camera,
             ball.held_out[expected].world_from_camera,
             atol=1e-6,
         )
     assert session.notices == ["held-out view 2 of 2"]
     session.reset()
-    session.jump(-1)
-    assert session.held_out == 1
+    session.viewpoint.jump(-1)
+    assert session.viewpoint.held_out == 1
 
 
 def test_no_held_out_views(ctx: moderngl.Context, tiny_asset: Path) -> None:
     session = Session(ctx, [("ball", read_asset(tiny_asset))], Settings())
-    view = session.view
-    session.jump(1)
-    assert session.view is view and "no held-out" in session.notices[0]
+    view = session.viewpoint.view
+    session.viewpoint.jump(1)
+    assert session.viewpoint.view is view and "no held-out" in session.notices[0]
     session.release()
 
 
 def test_moving_takes_off_and_lands(session: Session) -> None:
-    before = session.view.camera(32, 32)
+    before = session.viewpoint.view.camera(32, 32)
     session.move((0, 0, 0), False, 0.1)
-    assert isinstance(session.view, Orbit)
+    assert isinstance(session.viewpoint.view, Orbit)
     session.move((1, 0, 0), False, 0.5)
-    assert isinstance(session.view, Fly)
-    way = session.view.camera(32, 32).position - before.position
+    assert isinstance(session.viewpoint.view, Fly)
+    way = session.viewpoint.view.camera(32, 32).position - before.position
     np.testing.assert_allclose(way, 0.5 * session.settings.speed * before.forward, atol=1e-9)
     session.move((1, 0, 0), True, 0.1)
-    fast = session.view.camera(32, 32).position - before.position - way
+    fast = session.viewpoint.view.camera(32, 32).position - before.position - way
     np.testing.assert_allclose(fast, 0.4 * session.settings.speed * before.forward, atol=1e-9)
     session.wheel(2)
     assert session.settings.speed > Settings().speed, "in flight the wheel sets the speed"
-    session.set_flying(False)
-    assert isinstance(session.view, Orbit)
+    session.viewpoint.set_flying(False)
+    assert isinstance(session.viewpoint.view, Orbit)
 
 
 @pytest.mark.parametrize("up", UPS)
 def test_the_up_axis(session: Session, up: str) -> None:
-    place = session.view.camera(32, 32).position
+    place = session.viewpoint.view.camera(32, 32).position
     for flying in (False, True):
-        session.set_flying(flying)
-        session.set_up(up)
-        camera = session.view.camera(32, 32)
+        session.viewpoint.set_flying(flying)
+        session.viewpoint.set_up(up)
+        camera = session.viewpoint.view.camera(32, 32)
         assert camera.world_from_camera[:3, 1] @ UPS[up] > 0
         assert camera.world_from_camera[:3, 0] @ UPS[up] == pytest.approx(0, abs=1e-9)
         np.testing.assert_allclose(camera.position, place, atol=1e-6)
     session.reset()
-    assert session.up is None and isinstance(session.view, Orbit)
+    assert session.viewpoint.up is None and isinstance(session.viewpoint.view, Orbit)
 
 
 def test_a_picture_is_moved_and_not_flown_through(
@@ -227,17 +230,17 @@ def test_a_picture_is_moved_and_not_flown_through(
     session.choose(1)
     session.work()
     assert session.mode == "colour", "a picture has no normals"
-    view = session.view
+    view = session.viewpoint.view
     assert isinstance(view, Orbit) and view.flat
     session.move((1, 0, 0), False, 0.1)
-    assert session.view is view
-    session.set_flying(True)
-    assert session.view is view and any("flat" in line for line in session.notices)
+    assert session.viewpoint.view is view
+    session.viewpoint.set_flying(True)
+    assert session.viewpoint.view is view and any("flat" in line for line in session.notices)
     before = draw(session, target)
-    session.drag(0.25, 0, pan=False)  # by a quarter of the height, which is 16 pixels
+    session.viewpoint.drag(0.25, 0, pan=False)  # by a quarter of the height, which is 16 pixels
     after = draw(session, target)
     assert np.abs(after[:, 16:] - before[:, :-16]).max() <= 2
-    assert session.view.camera(9, 9).forward @ (0, 0, -1) == pytest.approx(1)
+    assert session.viewpoint.view.camera(9, 9).forward @ (0, 0, -1) == pytest.approx(1)
     session.release()
 
 
@@ -290,11 +293,11 @@ def test_a_replaced_asset_is_picked_up(
     path = tmp_path / "asset.safetensors"
     write_asset(path, ball)
     session = Session(ctx, [(str(tmp_path), ball)], Settings(auto=False))
-    session.drag(0.1, 0, pan=False)
-    view, white = session.view, draw(session, target)
+    session.viewpoint.drag(0.1, 0, pan=False)
+    view, white = session.viewpoint.view, draw(session, target)
 
     def watched() -> list[str]:
-        session._watched = -1e9
+        session.library._looked = -1e9
         session.watch()
         told = session.notices
         session.work()
@@ -304,7 +307,7 @@ def test_a_replaced_asset_is_picked_up(
     write_asset(path, replace(ball, background=np.float32([1, 0, 0])))
     assert watched() == [f"opening {tmp_path} ..."]
     red = draw(session, target)
-    assert session.view is view and len(session.assets) == 1
+    assert session.viewpoint.view is view and len(session.assets) == 1
     assert (white[0, 0] == 255).all() and (red[0, 0] == (255, 0, 0)).all()
     path.write_bytes(b"cut")
     watched()
@@ -319,14 +322,14 @@ def test_variants_of_a_scene_keep_the_view(ctx: moderngl.Context, ball: BakedAss
     session = Session(
         ctx, [("a", ball), ("b", replace(ball)), ("c", replace(ball, bounds=2 * ball.bounds))], Settings()
     )
-    session.drag(0.2, 0.1, pan=False)
-    view = session.view
+    session.viewpoint.drag(0.2, 0.1, pan=False)
+    view = session.viewpoint.view
     session.choose(1)
     session.work()
-    assert session.index == 1 and session.view is view
+    assert session.index == 1 and session.viewpoint.view is view
     session.choose(2)
     session.work()
-    assert session.view is not view
+    assert session.viewpoint.view is not view
     session.release()
 
 
@@ -334,16 +337,16 @@ def test_variants_of_a_scene_keep_the_view(ctx: moderngl.Context, ball: BakedAss
 def test_screenshots(session: Session, target: moderngl.Framebuffer, tmp_path: Path, multiple: int) -> None:
     session.settings = replace(session.settings, multiple=multiple, scale=0.25)
     before = draw(session, target)
-    session.screenshot(SIZE, tmp_path)
+    output.screenshot(session, SIZE, tmp_path)
     session.work()
-    session.screenshot(SIZE, tmp_path)
+    output.screenshot(session, SIZE, tmp_path)
     session.work()
     first, second = tmp_path / "ball-colour-001.png", tmp_path / "ball-colour-002.png"
     assert sorted(tmp_path.iterdir()) == [first, second]
     assert any(str(second) in line for line in session.notices)
     picture = iio.imread(first).astype(int)
     assert picture.shape == (multiple * SIZE[1], multiple * SIZE[0], 3)
-    camera = session.view.camera(multiple * SIZE[0], multiple * SIZE[1])
+    camera = session.viewpoint.view.camera(multiple * SIZE[0], multiple * SIZE[1])
     expected = np.rint(np.clip(session.renderer.draw(camera).images["colour"], 0, 1) * 255)
     assert np.abs(picture - expected).max() <= 1
     session._drawn = ()
@@ -351,7 +354,7 @@ def test_screenshots(session: Session, target: moderngl.Framebuffer, tmp_path: P
 
 
 def test_a_screenshot_that_cannot_be_written(session: Session, tmp_path: Path) -> None:
-    session.screenshot(SIZE, tmp_path / "missing")
+    output.screenshot(session, SIZE, tmp_path / "missing")
     session.work()
     assert any("missing" in line for line in session.notices)
 

@@ -10,7 +10,19 @@ import pytest
 from viewer import settings
 from viewer.settings import Settings, read_settings, settings_path, write_settings
 
-CHOSEN = Settings(panel=False, auto=False, scale=0.5, target_fps=60.0, speed=2.5, multiple=3, continuous=True)
+CHOSEN = Settings(
+    panel=False,
+    auto=False,
+    scale=0.5,
+    target_fps=60.0,
+    speed=2.5,
+    inertia=True,
+    multiple=3,
+    width=1920,
+    height=1080,
+    exr=True,
+    continuous=True,
+)
 
 
 def test_they_come_back(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_panel_flight_full_screen_and_screenshot(display: Display, tiny_asset: P
         window = display.do("search", "--sync", "--onlyvisible", "--name", "render-view")
         covered = display.wait("a picture", lambda now: now[100:380, 340:470].std() > 5)
         display.do("windowfocus", window)
-        display.do("key", "u")
+        display.do("key", "Tab")
         first = display.wait("no panel", lambda now: np.abs(now - covered)[100:380, 20:300].mean() > 20)
         assert differing(covered[:, 330:], first[:, 330:]) == 0
         display.do("keydown", "w")

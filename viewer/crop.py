@@ -1,0 +1,62 @@
+"""The box that the picture is cropped to."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.asset import BakedAsset
+
+Box = NDArray[np.float64]
+THIN = 0.01  # of the scene box, that stays in any case
+
+
+class Crop:
+    """A box within that of the scene.
+
+    Attributes:
+        on: whether the picture is cropped.
+        low, high: (3,) fractions of the scene box.
+        version: counts changes of what is seen.
+    """
+
+    def __init__(self) -> None:
+        self.on, self.version = False, 0
+        self.low, self.high = np.zeros(3), np.ones(3)
+        self._bounds: Box = np.zeros((2, 3))
+
+    def fit(self, asset: BakedAsset) -> None:
+        """All of another scene box."""
+        self._bounds = asset.bounds.astype(np.float64)
+        self.on, self.low, self.high = False, np.zeros(3), np.ones(3)
+        self.version += 1
+
+    def set(self, on: bool) -> None:
+        """Crop, or show all."""
+        self.on = on
+        self.version += 1
+
+    def reach(self, axis: int) -> tuple[float, float]:
+        """The ends of the scene box along an axis, in the world."""
+        return float(self._bounds[0, axis]), float(self._bounds[1, axis])
+
+    def ends(self, axis: int) -> tuple[float, float]:
+        """Those of the crop box."""
+        least, most = self.reach(axis)
+        size = most - least
+        return least + float(self.low[axis]) * size, least + float(self.high[axis]) * size
+
+    def set_ends(self, axis: int, low: float, high: float) -> None:
+        """From and to where it goes along an axis, in the world."""
+        least, most = self.reach(axis)
+        start = min(max((low - least) / (most - least), 0.0), 1.0 - THIN)
+        self.low[axis], self.high[axis] = start, min(max((high - least) / (most - least), start + THIN), 1.0)
+        self.version += 1
+
+    @property
+    def box(self) -> Box | None:
+        """(2, 3) in the world; None where all is seen."""
+        if not self.on or (self.low.max() <= 0 and self.high.min() >= 1):
+            return None
+        size = self._bounds[1] - self._bounds[0]
+        return np.stack([self._bounds[0] + self.low * size, self._bounds[0] + self.high * size])
