@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--resume", action="store_true", help="go on from the checkpoint in the run folder"
     )
     arguments.add_argument(
+        "--view", action="store_true", help="open a window that shows how the training goes"
+    )
+    arguments.add_argument(
         "--inspect",
         action="store_true",
         help="train nothing: say what the data is, and draw cameras and box to inspect.png in the run folder",
@@ -56,14 +59,15 @@ def _train(args: argparse.Namespace) -> None:
     scene = load_scene(args.scene, args.overrides)
     folder = args.out or Path("runs") / scene.name
     if args.inspect:
-        if args.resume:
-            raise InshaderError("--inspect trains nothing, so there is nothing to --resume: name one of them")
+        for option in ("resume", "view"):
+            if getattr(args, option):
+                raise InshaderError(f"--inspect trains nothing, so there is nothing to --{option}: name one")
         _inspect(scene, folder)
         return
     from training import processes
     from training.run import train
 
-    results = train(scene, folder, args.device, args.resume)
+    results = train(scene, folder, args.device, args.resume, args.view)
     if processes.first():
         print_results(results, folder)
 

@@ -62,6 +62,7 @@ class Run:
     seconds: float | None
     steps: int | None
     scene: str
+    preview: Callable[[], None] | None = None  # called after every step, for whoever looks on
     position: Position = field(default_factory=Position)
 
     def resume(self) -> None:
@@ -110,6 +111,8 @@ class Run:
                         show(self._done(), metrics, self.position)
                     if processes.largest(interrupted()):
                         raise KeyboardInterrupt
+                    if self.preview is not None:
+                        self.preview()
                     if now - saved > CHECKPOINT_EVERY:
                         self.save()
                         saved = now

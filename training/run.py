@@ -1,7 +1,7 @@
 """A whole run: scene file -> data -> training -> asset -> scores, into one folder.
 
-The folder holds ``asset.safetensors``, ``checkpoint.safetensors``, ``config.yaml``, ``log.jsonl``,
-``comparison.png`` and ``results.json``.
+The folder holds ``asset.safetensors`` (while the training goes on, of what there is), ``config.yaml``,
+``checkpoint.safetensors``, ``log.jsonl``, ``comparison.png`` and ``results.json``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import json
 import os
 import platform
 import shutil
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -32,14 +34,18 @@ from scenes.stage import read_stage
 from training import kernels, processes
 from training.families import Task, find_task
 from training.loop import Run
+from training.preview import Previews
 from training.score import asset_drawer, score
 
 FREE_BYTES = 64 << 20  # less than this cannot hold a run
 DEFAULT_SECONDS = 90.0
 
 
-def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, Any]:
+def train(scene: Scene, folder: Path, device: str, resume: bool, view: bool = False) -> dict[str, Any]:
     """Train, bake and score ``scene`` into ``folder``; returns what ``results.json`` holds.
+
+    Args:
+        view: open a window on the folder, which shows how the training goes.
 
     Of several processes (``training/processes.py``) the first alone writes; all return the same.
 
@@ -51,13 +57,13 @@ def train(scene: Scene, folder: Path, device: str, resume: bool) -> dict[str, An
     device = pick_device(device)
     check_folder(folder)
     with processes.joined(device):
-        results = _train(scene, folder, device, resume, task, config)
+        results = _train(scene, folder, device, resume, view, task, config)
         found: dict[str, Any] = json.loads(processes.from_first(json.dumps(results).encode()))
     return found
 
 
 def _train(
-    scene: Scene, folder: Path, device: str, resume: bool, task: Task, config: Any
+    scene: Scene, folder: Path, device: str, resume: bool, view: bool, task: Task, config: Any
 ) -> dict[str, Any] | None:
     """``train``, of the processes but the first without results."""
     clock = time.monotonic()
@@ -84,6 +90,11 @@ def _train(
         run.resume()
     if processes.first():
         atomic_write(folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False).encode())
+        run.preview = Previews(
+            model, folder / "asset.safetensors", lambda asset: replace(asset, scene=resolved, stage=stage)
+        )
+        if view:
+            start_viewer(folder)
     run.train()
     seconds["train"] = run.position.seconds
 
@@ -130,6 +141,12 @@ def _train(
     }
     _write_results(folder, asset, results, comparison)
     return results
+
+
+def start_viewer(folder: Path) -> None:
+    """``render-view`` on a run folder, as a process of its own that goes on when the training has ended."""
+    command = [sys.executable, "-m", "viewer.cli", os.fspath(folder)]
+    subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def stage_of(scene: Scene, dataset: Dataset) -> Stage | None:

@@ -6,7 +6,7 @@ Each section of the panel is a function of the overlay and the session, which it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -68,6 +68,16 @@ def show_notices(overlay: Overlay, lines: list[str]) -> None:
         for line in lines:
             imgui.text_unformatted(line)
         imgui.pop_text_wrap_pos()
+
+
+def show_in_the_middle(overlay: Overlay, lines: Sequence[str]) -> None:
+    """Lines on an empty window."""
+    imgui = overlay.imgui
+    w, h = imgui.get_io().display_size
+    imgui.set_next_window_pos((w / 2, h / 2), 0, (0.5, 0.5))
+    with overlay.window("announced", _plain(imgui)):
+        for line in lines:
+            imgui.text_unformatted(line)
 
 
 def state_line(session: Session, size: tuple[int, int]) -> str:
@@ -158,7 +168,8 @@ def sections(overlay: Overlay, session: Session, size: tuple[int, int]) -> Itera
     imgui, log = overlay.imgui, session.log
     if log is not None and (log.curves or log.live):
         run = overlay.run
-        yield "Training", "how it goes, or went", log.live, lambda: run.show(imgui, log, CHART_WIDTH)
+        run.begun = run.begun or log.live
+        yield "Training", "how it goes, or went", run.begun, lambda: run.show(imgui, log, CHART_WIDTH)
     yield "Picture", "what is shown, and how", True, lambda: _picture(imgui, session)
     if tracing.MODE in (session.mode, session.other):
         yield "Light", "path tracing", True, lambda: scene_panel.light(imgui, session)

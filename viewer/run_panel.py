@@ -13,9 +13,10 @@ FIRST = ("psnr", "loss")  # of these, the first there is is shown without asking
 
 
 class RunPanel:
-    """The curve that was chosen last."""
+    """What is remembered of it: the curve that was chosen last, and whether a training was seen at work."""
 
     chosen: str = ""
+    begun: bool = False
 
     def show(self, imgui: Any, log: TrainingLog, width: float) -> None:
         """State and curve of a training, ``width`` units wide."""

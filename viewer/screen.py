@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from render.renderer import MODES
 
 GREY = 0.15  # beside a picture that does not fill its framebuffer
+DARKEST = 0.08  # of depths: what is far away is still told from nothing
+TONES = {"GREY": GREY, "DARKEST": DARKEST}
 BAR = 2  # pixels of the bar between two halves
 VERTEX = """
 #version 330
@@ -30,7 +32,7 @@ uniform sampler2D picture;  // of the renderer, row 0 is the top
 uniform sampler2D truth;    // of the same view
 uniform float height;       // of the framebuffer
 uniform vec4 area;          // left, top, width and height of where the picture lies in it
-uniform float reach;        // of the depth that is shown black
+uniform vec2 reach;         // of depths: shown white, and darkest
 uniform vec3 shift;         // from the asset's background to the wanted one
 uniform float gain;         // of linear light
 uniform float peak;         // the value that an error of 1 is measured by
@@ -63,7 +65,8 @@ void main() {
 #if MODE == 0
     value.rgb += (1.0 - value.a) * shift;
 #elif MODE == 1
-    value.rgb = vec3(value.a * max(1.0 - value.r / reach, 0.0));
+    float far = clamp((value.r - reach.x) / (reach.y - reach.x), 0.0, 1.0);
+    value.rgb = vec3(value.a * mix(1.0, DARKEST, far));
 #elif MODE == 2
     value.rgb = value.a * (0.5 + 0.5 * value.rgb);
 #elif MODE == 3
@@ -127,7 +130,7 @@ class Screen:
         target: moderngl.Framebuffer,
         size: tuple[int, int],
         mode: str,
-        reach: float = 1.0,
+        reach: tuple[float, float] = (0.0, 1.0),
         shift: Sequence[float] = (0.0, 0.0, 0.0),
         exposure: float = 0.0,
         whole: bool = False,
@@ -139,7 +142,7 @@ class Screen:
 
         Args:
             mode: of the renderer's, or ``truth``, ``error`` or ``pathtrace``.
-            reach: distance in world units that is shown black as depth.
+            reach: distances in world units that are shown white and darkest as depth.
             shift: the wanted background less the asset's.
             exposure: of colours, in stops.
             whole: the picture keeps its shape: its height is the framebuffer's, grey or nothing is beside it.
@@ -188,8 +191,9 @@ class Screen:
     def _array(self, mode: int, exact: bool, exposed: bool) -> moderngl.VertexArray:
         key = mode, exact, exposed
         if key not in self.arrays:
-            defines = f"#define MODE {mode}\n#define EXACT {exact:d}\n#define EXPOSED {exposed:d}\n"
-            program = self.ctx.program(VERTEX, f"#version 330\n{defines}#define GREY {GREY}\n{FRAGMENT}")
+            values = {"MODE": mode, "EXACT": int(exact), "EXPOSED": int(exposed), **TONES}
+            defines = "".join(f"#define {name} {value}\n" for name, value in values.items())
+            program = self.ctx.program(VERTEX, f"#version 330\n{defines}{FRAGMENT}")
             self.arrays[key] = self.ctx.vertex_array(program, [])
         return self.arrays[key]
 

@@ -59,6 +59,7 @@ class Session:
         path: of the camera, that is edited.
         take: what is being written.
         log: of the training that the asset comes from, where it lies in a run folder.
+        rested: whether nothing moved when the last frame was drawn.
         pace: how long frames take, and how many pixels they have.
 
     Args:
@@ -102,6 +103,7 @@ class Session:
         self._drawn: tuple[Any, ...] = ()  # what the frame shows
         self._announced: tuple[Any, ...] = ()  # what was told to be compiled
         self._seen: tuple[Any, ...] = ()  # view, deformation and crop, as they were last
+        self.rested = False
         self._moved = -REST  # when one of them was seen to change
         self._show(0)
 
@@ -155,6 +157,13 @@ class Session:
         """The lines to show now."""
         under_way = [] if self.take is None else [self.take.line]
         return [*self.tasks.lines(), *self.comparison.told, *under_way, *self.tasks.told()]
+
+    @property
+    def told(self) -> tuple[Any, ...]:
+        """What can change on the screen while nothing is done to it."""
+        going = None if self.log is None else (self.log.step, self.log.live)
+        score = self.comparison.score
+        return *self.notices, going, score
 
     @property
     def warning(self) -> str | None:
@@ -380,6 +389,7 @@ class Session:
         if self._shown != self._seen:
             self._seen, self._moved = self._shown, now
         moving = not self.at_rest
+        self.rested = not moving
         self.pace.scale = self._scale(size, moving)
         benchmark = self.comparison.benchmark
         if benchmark is not None and benchmark.results is None and benchmark.frame is not None:
@@ -442,7 +452,7 @@ class Session:
         shift = np.zeros(3) if self.background is None else self.background - self.asset.background
         away = float(np.linalg.norm(self.viewpoint.view.camera(1, 1).position - self.viewpoint.centre))
         return {
-            "reach": away + 1.0,  # the half-diagonal of the scene box
+            "reach": (max(away - 1.0, 0.0), away + 1.0),  # 1 is the half-diagonal of the scene box
             "shift": shift.tolist(),
             "exposure": self.exposure,
             "peak": float(peak_of(self.asset)),

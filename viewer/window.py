@@ -21,6 +21,7 @@ from viewer.settings import Settings
 
 VERSIONS = (4, 3), (3, 3)  # of OpenGL, the best first
 IDLE = 0.1  # seconds between frames while nothing happens
+AWAKE = 1.5  # seconds after an event in which idle frames are drawn at all: tooltips come with a delay
 LIVELY = 6  # frames without a wait after an event: Dear ImGui takes in a click over several of them
 GRAB = 6  # units of the desktop from the bar within which a press takes hold of it
 LONGEST = 0.5  # seconds of flight that one frame may stand for, after compiling or a stopped process
@@ -80,7 +81,8 @@ class Viewer:
         self.dragging: int | None = None  # the button that was pressed on the picture
         self.on_bar = False  # whether the bar between two modes is dragged
         self.held: set[str] = set()  # names of the movement and shift keys that are down
-        self.lively = LIVELY
+        self.lively, self.asleep = LIVELY, 0.0  # frames to come without a wait; when drawing may stop
+        self.told: object = None  # what the last frame told
         self.windowed: tuple[int, int, int, int] | None = None  # place and size to come back to
         self.title = ""
         self.numbers: dict[int, str] = {}
@@ -95,6 +97,7 @@ class Viewer:
         self.glfw.set_mouse_button_callback(window, self.on_button)
         self.glfw.set_scroll_callback(window, self.on_wheel)
         self.glfw.set_drop_callback(window, self.on_drop)
+        self.glfw.set_window_refresh_callback(window, self.on_refresh)
 
     def close(self) -> None:
         """Give back what is held on the GPU, while the window is still there."""
@@ -117,10 +120,17 @@ class Viewer:
             if min(size) == 0:  # minimised
                 self.glfw.wait_events()
                 continue
+            if self.lively == LIVELY:
+                self.asleep = now + AWAKE
             self.session.watch()
             self.session.work()
             self.session.move(self.direction(), self.shift, min(passed, LONGEST))
             self.session.play(passed)
+            told = (size, *self.session.told)
+            alike = told == self.told and self.session.rested and not self.session.busy
+            if alike and now > self.asleep and frames is None:
+                continue  # nothing would look different
+            self.told = told
             self.draw(size, passed)
             self.glfw.swap_buffers(self.window)
             drawn += 1
@@ -142,7 +152,7 @@ class Viewer:
             self.ctx.screen.use()
             self.ctx.clear(0.1, 0.1, 0.1)
             with self.overlay.frame(size, self.scale, IDLE):
-                panel.show_notices(self.overlay, [line])
+                panel.show_in_the_middle(self.overlay, [line])
         self.glfw.swap_buffers(self.window)
         self.glfw.poll_events()
 
@@ -229,6 +239,10 @@ class Viewer:
         self.lively = LIVELY
         for path in paths:
             self.session.add(path)
+
+    def on_refresh(self, window: Any) -> None:
+        """What was drawn has been lost."""
+        self.lively = LIVELY
 
     def near_bar(self) -> bool:
         """Whether the pointer is at the bar between two modes."""

@@ -7,7 +7,9 @@ import math
 import os
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,10 +20,11 @@ from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
 import training.loop
-from render.asset import BakedAsset, asset_bytes
+from render.asset import BakedAsset, asset_bytes, read_asset
 from render.camera import Camera
 from render.errors import InshaderError
 from scenes import PosedImages
+from training import preview
 from training.checkpoint import read_checkpoint, write_checkpoint
 from training.families import Stage, seeded
 from training.families.gaussian_rbf.radiance import Config, Radiance
@@ -367,6 +370,48 @@ def test_runs_repeat_and_seeds_differ(
         model = radiance(ball, seed)
         run(model, tmp_path, steps=STEPS).train()
         assert (asset_bytes(model.bake()) == whole[1]) == same
+
+
+def test_previews_change_nothing(
+    ball: PosedImages,
+    whole: tuple[dict[str, Tensor], bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Assets after every twentieth step, each of which can be read; the run comes to the same bits."""
+    for name in ("FIRST", "EVERY", "SHARE"):
+        monkeypatch.setattr(preview, name, float("inf") if name == "SHARE" else 0.0)
+    model = radiance(ball)
+    looked_at = run(model, tmp_path, steps=STEPS)
+    seen: list[str] = []
+
+    def complete(asset: BakedAsset) -> BakedAsset:
+        seen.append(asset.driver)
+        return replace(asset, scene={"name": "a scene"})
+
+    bake = preview.Previews(model, tmp_path / "asset.safetensors", complete)
+    looked_at.preview = lambda: bake() if model.steps_done % 20 == 0 else None
+    looked_at.train()
+    assert len(seen) >= STEPS // 20 and set(seen) == {"march"}
+    assert read_asset(tmp_path / "asset.safetensors").scene == {"name": "a scene"}
+    assert asset_bytes(model.bake()) == whole[1]
+
+
+def test_previews_take_a_small_part_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, baked = [0.0], [0]
+    monkeypatch.setattr(preview, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    class Slow:
+        def preview(self) -> None:
+            baked[0] += 1
+            now[0] += 5.0
+
+    previews = preview.Previews(Slow(), tmp_path / "asset.safetensors", lambda asset: asset)  # type: ignore[arg-type]
+    while now[0] < 2000:
+        now[0] += 0.5
+        previews()
+    assert 5 * baked[0] <= 1.1 * preview.SHARE * 2000 and baked[0] > 5
+    assert not list(tmp_path.iterdir()), "where there is nothing yet, nothing is written"
 
 
 # Damaged checkpoints ---------------------------------------------------------------------------------------

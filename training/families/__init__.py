@@ -69,6 +69,10 @@ class Model(Protocol):
     def metrics(self) -> dict[str, float]:
         """What the task is judged by besides pictures: ``family_metrics`` of ``results.json``."""
 
+    def preview(self) -> BakedAsset | None:
+        """What there is to be looked at while the training goes on, perhaps by another driver than what is
+        baked in the end; None: nothing yet. No later step depends on whether this was called."""
+
     def bake(self) -> BakedAsset:
         """The asset; ``scene``, ``results`` and ``provenance`` are filled in by the caller."""
 

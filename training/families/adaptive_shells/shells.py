@@ -18,6 +18,7 @@ from torch import Tensor
 
 from render.asset import BakedAsset, BakedMesh
 from render.camera import Camera
+from render.shell_field import march_asset
 from scenes import PosedImages
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
 from training.families import Draw, Stage, Task, facts_for_asset, seeded
@@ -237,6 +238,14 @@ class Shells:
             "broken_rays": float(broken),
             **self.facts,
         }
+
+    def preview(self) -> BakedAsset | None:
+        """The field in occupied space, until its shell is cut out; a contracted one waits for that."""
+        if self.meshes:
+            return self.bake()
+        if self.config.contracted:
+            return None
+        return march_asset(self.bake(), self.full.volume.occupancy.cells, self.full.volume.step_size)
 
     def bake(self) -> BakedAsset:
         config = self.config

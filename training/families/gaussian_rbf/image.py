@@ -178,6 +178,9 @@ class Image:
         bits = grid.size * 8 * grid.itemsize + networks * 32
         return {"parameters": float(grid.size + networks), "bits_per_pixel": bits / len(self.pixels)}
 
+    def preview(self) -> BakedAsset:
+        return self.bake()
+
     def bake(self) -> BakedAsset:
         return BakedAsset(
             family="gaussian_rbf",

@@ -215,6 +215,9 @@ class Radiance:
     def metrics(self) -> dict[str, float]:
         return {}
 
+    def preview(self) -> BakedAsset:
+        return self.bake()
+
     def bake(self) -> BakedAsset:
         return BakedAsset(
             family="gaussian_rbf",

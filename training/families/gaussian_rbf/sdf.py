@@ -171,6 +171,9 @@ class Distances:
 
         return surface_metrics(lambda points: self.distance(self._inside(points)), gradient, self.dataset)
 
+    def preview(self) -> BakedAsset:
+        return self.bake()
+
     def bake(self) -> BakedAsset:
         return BakedAsset(
             family="gaussian_rbf",

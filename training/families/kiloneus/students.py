@@ -33,7 +33,7 @@ from training.families.kiloneus.cells import blocks, cell_counts, cells_near, mi
 from training.families.kiloneus.distil import Lessons, ask, lesson_loss
 from training.families.kiloneus.seams import NEAR, Seams
 from training.families.kiloneus.surface import SurfaceHits, bank_field
-from training.families.kiloneus.teacher import SHARPNESS_RATE, teacher_training
+from training.families.kiloneus.teacher import SHARPNESS_RATE, teacher_asset, teacher_training
 from training.kernels import Kernels
 from training.optimise import adam, descend
 from training.surface.field import SurfaceConfig
@@ -278,6 +278,12 @@ class Students:
         bank = self.trained
         seams = Seams.find(bank, bank.distance, NEAR, seeded(self.seed + 4))
         return {"networks": float(bank.count), **seams.metrics(bank)}
+
+    def preview(self) -> BakedAsset:
+        """The teacher, until it has students."""
+        if self.bank is None:
+            return teacher_asset(self.teacher, self.dataset, self.config.precision)
+        return self.bake()
 
     def bake(self) -> BakedAsset:
         bank = self.trained

@@ -82,6 +82,23 @@ def teacher_training(
     return SurfaceTraining(config, field, dataset, kernels, device, generator)
 
 
+def teacher_asset(training: SurfaceTraining, dataset: PosedImages, precision: str) -> BakedAsset:
+    """The teacher as it is, stored in ``precision``, in the cells that its surface may pass through, where it
+    was seen."""
+    networks, table = training.field.baked(precision)
+    seen = training.volume.occupancy.cells
+    near = cells_near(training.distance, seen, dataset.bounds[1] - dataset.bounds[0], seen.shape)
+    return BakedAsset(
+        family="kiloneus",
+        driver="trace",
+        networks=networks,
+        grids={"features": table},
+        volumes={"occupancy": near},
+        constants={"distance_scale": 1.0},
+        **facts_for_asset(dataset),
+    )
+
+
 class Teacher:
     """Task ``teacher`` (a ``training.families.Model``), drawn by the ``trace`` driver."""
 
@@ -108,35 +125,19 @@ class Teacher:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self.training.load_state(state)
 
-    def occupancy(self) -> NDArray[np.bool_]:
-        """(r, r, r) cells that the surface may pass through, where it was seen."""
-        size = self.dataset.bounds[1] - self.dataset.bounds[0]
-        seen = self.training.volume.occupancy.cells
-        return cells_near(self.training.distance, seen, size, seen.shape)
-
     def draw(self, camera: Camera) -> NDArray[np.float32]:
         # The Jacobians of the specs, unrounded: slow, but there is one way to trace a field.
-        picture, _ = trace.reference(self.baked("float32"), camera, "colour")
+        picture, _ = trace.reference(teacher_asset(self.training, self.dataset, "float32"), camera, "colour")
         return picture
 
     def metrics(self) -> dict[str, float]:
         return {"sharpness": float(self.training.field.sharpness().item())}
 
-    def bake(self) -> BakedAsset:
-        return self.baked(self.config.precision)
+    def preview(self) -> BakedAsset:
+        return self.bake()
 
-    def baked(self, precision: str) -> BakedAsset:
-        """The asset, stored in ``precision``."""
-        networks, table = self.training.field.baked(precision)
-        return BakedAsset(
-            family="kiloneus",
-            driver="trace",
-            networks=networks,
-            grids={"features": table},
-            volumes={"occupancy": self.occupancy()},
-            constants={"distance_scale": 1.0},
-            **facts_for_asset(self.dataset),
-        )
+    def bake(self) -> BakedAsset:
+        return teacher_asset(self.training, self.dataset, self.config.precision)
 
 
 TASK = Task(TeacherConfig, PosedImages, Teacher, {"default": {}})
