@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _view(args: argparse.Namespace) -> None:
     path = settings_path()
+    first_time = not path.exists()
     settings, complaint = read_settings(path)
     if complaint is not None:
         print(f"render-view: {complaint}", file=sys.stderr)
@@ -58,11 +59,12 @@ def _view(args: argparse.Namespace) -> None:
         with closing(Viewer(window, assets, settings, awaited)) as viewer:
             if complaint is not None:
                 viewer.session.tell(complaint)
-            viewer.session.tell("H shows all keys")
+            if first_time:
+                viewer.session.tell("H shows all keys")
             viewer.run(args.frames)
             chosen = viewer.session.settings
     try:
-        if chosen != settings:
+        if chosen != settings or first_time:
             write_settings(path, chosen)
     except OSError as error:  # no reason to fail: everything was shown
         print(f"render-view: {path}: settings cannot be kept ({error.strerror})", file=sys.stderr)

@@ -99,7 +99,7 @@ def test_the_window_answers(display: Display, tiny_asset: Path) -> None:
     process = subprocess.Popen(command, env=display.environment, stderr=subprocess.PIPE, text=True)
     try:
         window = display.do("search", "--sync", "--onlyvisible", "--name", "render-view")
-        first = display.wait("a picture", lambda now: now[100:].std() > 5)
+        first = display.wait("a picture", lambda now: now[100:280, 20:300].mean() > 100)
         display.do("windowfocus", window)
         display.do("mousemove", "--window", window, 100, 200, "mousedown", 1)
         display.do("mousemove", "--window", window, 160, 200, "mouseup", 1)
@@ -133,7 +133,7 @@ def test_panel_flight_full_screen_and_screenshot(display: Display, tiny_asset: P
     process = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     try:
         window = display.do("search", "--sync", "--onlyvisible", "--name", "render-view")
-        covered = display.wait("a picture", lambda now: now[100:380, 340:470].std() > 5)
+        covered = display.wait("a picture", lambda now: now[100:380, 340:470].mean() > 100)
         display.do("windowfocus", window)
         display.do("key", "Tab")
         first = display.wait("no panel", lambda now: np.abs(now - covered)[100:380, 20:300].mean() > 20)
@@ -174,7 +174,7 @@ def test_damaged_settings_are_told_and_left_out(display: Display, tiny_asset: Pa
     process = subprocess.Popen(command, env=display.environment, stderr=subprocess.PIPE, text=True)
     try:
         window = display.do("search", "--sync", "--onlyvisible", "--name", "render-view")
-        display.wait("a picture", lambda now: now[100:340, 340:470].std() > 5)
+        display.wait("a picture", lambda now: now[100:340, 340:470].mean() > 100)
         display.do("windowfocus", window)
         display.do("key", "Escape")
         assert process.wait(PATIENCE) == 0
