@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tests.render.conftest import shell
-from viewer import keys, panel
+from render.asset import BakedAsset
+from tests.render.conftest import shell, teacher
+from viewer import keys, panel, path_panel
 from viewer.cli import main
 from viewer.fly import Fly
+from viewer.progress import TrainingLog
+from viewer.session import Session
 from viewer.window import Viewer, shared_area
 
 if TYPE_CHECKING:
@@ -106,15 +109,40 @@ def show(driven: Driven, watched: Watched, *sections: str) -> None:
     driven.frames()
 
 
-def test_every_control_has_a_tooltip(driven: Driven, watched: Watched) -> None:
+def replace_driver(session: Session, asset: BakedAsset) -> Iterator[None]:
+    """Another asset, path traced."""
+    session.assets.append(("lit", asset))
+    session.choose(len(session.assets) - 1)
+    yield
+    session.settings = replace(session.settings, scale=0.1)
+    session.set_mode("pathtrace")
+    yield
+
+
+def test_every_control_has_a_tooltip(driven: Driven, watched: Watched, tmp_path: Path) -> None:
     session = driven.session
     session.help = True
     session.background = 1.0, 1.0, 1.0
+    (tmp_path / "log.jsonl").write_text(
+        "".join(f'{{"step": {k}, "seconds": {k}, "loss": {1 / k}}}\n' for k in range(1, 9))
+    )
+    session.log = TrainingLog(tmp_path)
+    session.crop.set(True)
+    for _ in range(2):
+        driven.press("K")
     for auto, flying in ((True, False), (False, True)):
-        session.settings = replace(session.settings, auto=auto)
+        session.settings = replace(session.settings, auto=auto, width=100 * auto, height=100 * auto)
         session.viewpoint.set_flying(flying)
         driven.frames()
-    assert len(watched.places) > 20
+    path_panel.output.film(session, (64, 64), tmp_path)
+    driven.frames(2)
+    session.cancel()
+    lighting = replace_driver(session, teacher())
+    for _ in lighting:
+        driven.frames(2)
+    expected = {"##curve", "##loss", "x", "add key", "to the next", "tension", "preview", "film", "cancel"}
+    assert expected | {"denoise", "samples wanted", "pixels", "times"} <= watched.places.keys()
+    assert len(watched.places) > 60
     assert watched.places.keys() == watched.tips.keys()
     assert all(len(text) > 3 for text in watched.tips.values())
 
@@ -273,6 +301,69 @@ def test_keys(driven: Driven) -> None:
     driven.press("H")
     driven.press("ESCAPE")
     assert driven.glfw.closing
+
+
+def test_keys_of_paths_boxes_and_light(driven: Driven, tmp_path: Path) -> None:
+    session = driven.session
+    driven.press("SPACE")
+    assert any("two keys" in line for line in session.notices) and not session.path.playing
+    driven.press("K")
+    session.viewpoint.drag(0.2, 0.0, False)
+    driven.press("K")
+    assert len(session.path.keys) == 2
+    driven.press("SPACE")
+    assert session.path.playing
+    driven.drag(PICTURE, (500, 200))
+    assert not session.path.playing, "whoever takes the camera has it"
+    whole = driven.frames(2)
+    session.crop.set_ends(0, *np.add(session.crop.reach(0), (0.5, 0.0)))
+    driven.press("X")
+    assert session.crop.on and session.renderer.crops
+    cropped = driven.frames(2)
+    assert np.abs(cropped - whole)[60:, 330:].mean() > 0.3
+    driven.press("X")
+    np.testing.assert_array_equal(driven.frames(2)[60:440, 330:], whole[60:440, 330:])
+    driven.press("L")
+    driven.press("G")
+    assert session.mode == "colour", "the ball has neither a surface nor a truth"
+    driven.press("F12")
+    driven.frames(1)
+    assert list(tmp_path.glob("*.png"))
+    path_panel.output.film(session, (64, 64), tmp_path)
+    driven.frames(2)
+    driven.press("ESCAPE")
+    assert session.take is None and not driven.glfw.closing and not list(tmp_path.glob("*.mp4"))
+    driven.press("ESCAPE")
+    assert driven.glfw.closing
+
+
+def test_inertia_is_asked_for(driven: Driven, watched: Watched) -> None:
+    session = driven.session
+    for wanted in (False, True):
+        assert session.settings.inertia == wanted
+        driven.drag(PICTURE, (500, 200))
+        assert bool(session.viewpoint.glide) == wanted
+        before = session.viewpoint.view
+        session.play(0.1)
+        assert (session.viewpoint.view is not before) == wanted
+        session.viewpoint.glide.halt()
+        if not wanted:
+            show(driven, watched, "Camera")
+            click(driven, watched.places["inertia"])
+
+
+def test_a_warning_of_the_driver_is_shown(driven: Driven) -> None:
+    before = driven.frames(2)
+    driven.session.pace.stats = {
+        **driven.session.pace.stats,
+        "warning": "the camera is beyond what was learnt",
+    }
+    assert driven.session.warning == "the camera is beyond what was learnt"
+    after = driven.frames(2)
+    assert np.abs(after - before)[30:60, 10:200].max() > 100
+    for nonsense in (None, "", 3, ["x"]):
+        driven.session.pace.stats = {"warning": nonsense}
+        assert driven.session.warning is None
 
 
 def test_movement_keys_while_they_are_held(driven: Driven) -> None:

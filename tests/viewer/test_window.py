@@ -13,10 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
+import moderngl
 import numpy as np
 import pytest
 
-from render.asset import read_asset, write_asset
+from render.asset import BakedAsset, read_asset, write_asset
+from render.renderer import Renderer
+from viewer.orbit import Orbit
 
 VIEW = [sys.executable, "-c", "import sys; from viewer.cli import main; sys.exit(main())"]
 ROOT = Path(__file__).parents[2]
@@ -93,7 +96,14 @@ def display(tmp_path: Path) -> Iterator[Display]:
     server.wait()
 
 
-def test_the_window_answers(display: Display, tiny_asset: Path) -> None:
+def headless(ctx: moderngl.Context, asset: BakedAsset, view: Orbit, size: tuple[int, int]) -> np.ndarray:
+    """(h, w, 3): what the renderer draws of a view without any window."""
+    with Renderer(ctx, asset) as renderer:
+        picture = renderer.draw(view.camera(*size)).images["colour"]
+    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.int32)
+
+
+def test_the_window_answers(display: Display, tiny_asset: Path, ctx: moderngl.Context) -> None:
     display.keep('{"panel": false}')
     command = [*VIEW, str(tiny_asset), "--size", "320x300"]
     process = subprocess.Popen(command, env=display.environment, stderr=subprocess.PIPE, text=True)
@@ -104,6 +114,11 @@ def test_the_window_answers(display: Display, tiny_asset: Path) -> None:
         display.do("mousemove", "--window", window, 100, 200, "mousedown", 1)
         display.do("mousemove", "--window", window, 160, 200, "mouseup", 1)
         turned = display.wait("a turned view", lambda now: differing(now, first) > 0.02)
+        asset = read_asset(tiny_asset)
+        view = Orbit.starting_at(asset.camera, asset.up, asset.bounds.mean(0))
+        for shown, wanted in ((first, view), (turned, view.turned(60 / 300, 0))):
+            expected = headless(ctx, asset, wanted, (320, 300))
+            assert np.abs(shown[:300, :320] - expected)[100:].max() <= 1, "it turns as the camera says"
         display.do("click", 4, "click", 4, "click", 4)
         zoomed = display.wait("a nearer view", lambda now: differing(now, turned) > 0.02)
         display.do("key", "2")
@@ -124,7 +139,9 @@ def test_the_window_answers(display: Display, tiny_asset: Path) -> None:
     assert told == ""
 
 
-def test_panel_flight_full_screen_and_screenshot(display: Display, tiny_asset: Path, tmp_path: Path) -> None:
+def test_panel_flight_full_screen_and_screenshot(
+    display: Display, tiny_asset: Path, tmp_path: Path, ctx: moderngl.Context
+) -> None:
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(tiny_asset, run)
@@ -153,6 +170,11 @@ def test_panel_flight_full_screen_and_screenshot(display: Display, tiny_asset: P
         picture = iio.imread(shot).astype(np.int32)
         assert picture.shape == (400, 480, 3)
         assert np.abs(picture - first[:400, :480])[60:340].max() <= 1, "it is what the window shows"
+        asset = read_asset(tiny_asset)
+        view = Orbit.starting_at(asset.camera, asset.up, asset.bounds.mean(0))
+        assert np.abs(picture - headless(ctx, asset, view, (480, 400))).max() <= 1, (
+            "and what any renderer draws"
+        )
         display.do("key", "F11")
         display.wait("all of the screen", lambda now: now[440:, 500:].min() > 200)
         display.do("key", "F11")
@@ -166,6 +188,90 @@ def test_panel_flight_full_screen_and_screenshot(display: Display, tiny_asset: P
         _, told = process.communicate()
     assert told == ""
     assert json.loads(display.settings.read_text())["panel"] is False, "it is kept for the next run"
+
+
+def test_a_training_is_followed_from_its_start(display: Display, tiny_asset: Path, tmp_path: Path) -> None:
+    """A run without an asset is waited for; a corrupt one leaves what is seen."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("name: run\n")
+    lines = [{"stage": "radiance", "step": k, "seconds": k / 10, "psnr": 20 + k / 10} for k in range(1, 40)]
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    display.keep('{"panel": false}')
+    command = [*VIEW, str(run), "--size", "480x400"]
+    process = subprocess.Popen(command, env=display.environment, stderr=subprocess.PIPE, text=True)
+    try:
+        window = display.do("search", "--sync", "--onlyvisible", "--name", "render-view")
+        waiting = display.wait("the chart", lambda now: now[150:250, 100:380].std() > 10)
+        assert waiting[20:60, 420:470].max() < 40, "beside it there is nothing yet"
+        shutil.copy(tiny_asset, run / "new")
+        os.replace(run / "new", run / tiny_asset.name)
+        first = display.wait("a picture", lambda now: now[100:380, 340:470].mean() > 100)
+        display.do("windowfocus", window)
+        display.do("key", "x")
+        (run / tiny_asset.name).write_bytes(b"cut")
+        told = display.wait("an error", lambda now: differing(now[:, 340:470], first[:, 340:470]) > 0.002)
+        np.testing.assert_array_equal(told[100:340, :480], first[100:340, :480], "the picture stays")
+        display.do("key", "Escape")
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        _, told_line = process.communicate()
+    assert told_line == ""
+
+
+MEMORY = 120.0, 40.0  # seconds of the session, and how many of them may still fill caches
+
+
+def resident(pid: int) -> float:
+    """Megabytes that a process holds."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+@pytest.mark.slow
+def test_a_long_session_needs_no_more_memory(display: Display, tiny_asset: Path, tmp_path: Path) -> None:
+    """Two minutes that stand for thirty: drags, modes, split, sizes, paths, screenshots, a replaced asset."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("no /proc")
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(tiny_asset, run)
+    command = [*VIEW, str(run), "--size", "480x400"]
+    environment = display.environment | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    held: list[tuple[float, float]] = []
+    try:
+        window = display.do("search", "--sync", "--onlyvisible", "--name", "render-view")
+        display.wait("a picture", lambda now: now[100:380, 340:470].mean() > 100)
+        display.do("windowfocus", window)
+        start, number = time.monotonic(), 0
+        while time.monotonic() - start < MEMORY[0]:
+            number += 1
+            display.do("mousemove", "--window", window, 400, 200, "mousedown", 1)
+            display.do("mousemove", "--window", window, 400 + 7 * (number % 9), 220, "mouseup", 1)
+            display.do("key", "1234"[number % 4], "key", "v", "key", "k", "key", "x", "click", 4 + number % 2)
+            if number % 5 == 0:
+                display.do("windowsize", window, 480 + 10 * (number % 7), 400)
+                display.do("key", "p", "key", "h", "key", "h", "key", "Tab", "key", "space")
+            if number % 10 == 0:
+                write_asset(run / tiny_asset.name, replace(read_asset(tiny_asset), results={"n": number}))
+            held.append((time.monotonic() - start, resident(process.pid)))
+            assert process.poll() is None
+        display.do("key", "1")
+        process.terminate()
+    finally:
+        process.kill()
+        _, told = process.communicate()
+    assert told == ""
+    late = [megabytes for seconds, megabytes in held if seconds > MEMORY[1]]
+    half = len(late) // 2
+    assert half > 5, "the session has answered"
+    growth = float(np.median(late[half:]) - np.median(late[:half]))
+    print(
+        f"{np.median(late[:half]):.0f} MB, {growth:+.1f} MB in {MEMORY[0] - MEMORY[1]:.0f} s, {number} rounds"
+    )
+    assert growth < 8, "megabytes between the halves: noise of allocators is below 3"
 
 
 def test_damaged_settings_are_told_and_left_out(display: Display, tiny_asset: Path) -> None:
