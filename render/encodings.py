@@ -96,7 +96,13 @@ def _sigmoid(z: Array) -> Array:
     return value
 
 
+def _gelu_argument(z: Array) -> Array:
+    argument: Array = (GELU * (z + GELU_CUBIC * z * z * z)).astype(z.dtype)
+    return argument
+
+
 LN2 = math.log(2.0)
+GELU, GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 ACTIVATIONS: dict[str, Activation] = {
     "none": Activation(lambda z, s: z, lambda z, s: np.ones_like(z), "{z}", "vec4(1.0)"),
@@ -126,6 +132,17 @@ ACTIVATIONS: dict[str, Activation] = {
         lambda z, s: _sigmoid(s * z),
         "max({z}, 0.0) + log(1.0 + exp(-abs({s} * {z}))) / {s}",
         "(1.0 / (1.0 + exp(-{s} * {z})))",
+    ),
+    "gelu": Activation(  # Hendrycks and Gimpel 2016, by tanh, which GLSL has: 5e-4 from the exact one
+        lambda z, s: 0.5 * z * (1 + np.tanh(_gelu_argument(z))),
+        lambda z, s: (
+            0.5 * (1 + np.tanh(_gelu_argument(z)))
+            + 0.5 * z * (1 - np.tanh(_gelu_argument(z)) ** 2) * GELU * (1 + 3 * GELU_CUBIC * z * z)
+        ),
+        f"{{z}} / (1.0 + exp({-2 * GELU:.9g} * ({{z}} + {GELU_CUBIC} * {{z}} * {{z}} * {{z}})))",
+        f"(1.0 / (1.0 + exp({-2 * GELU:.9g} * ({{z}} + {GELU_CUBIC} * {{z}} * {{z}} * {{z}})))"
+        f" * (1.0 + {2 * GELU:.9g} * {{z}} * (1.0 + {3 * GELU_CUBIC:.9g} * {{z}} * {{z}})"
+        f" / (1.0 + exp({2 * GELU:.9g} * ({{z}} + {GELU_CUBIC} * {{z}} * {{z}} * {{z}})))))",
     ),
     "gaussian": Activation(  # of a folded squared distance, to base 2 (Bouzidi et al. 2025, refolded)
         lambda z, s: np.exp2(np.minimum(z, 0)),

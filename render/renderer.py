@@ -209,6 +209,11 @@ class Renderer:
         return Frame(self, mode, picture, cost)
 
     @property
+    def previews(self) -> bool:
+        """Whether the asset has something quicker to draw while the camera moves: the state ``preview``."""
+        return bool(getattr(self._passes, "previews", False))
+
+    @property
     def crops(self) -> bool:
         """Whether a part of the scene can be drawn."""
         return hasattr(self._passes, "crop")

@@ -139,6 +139,8 @@ def activate(name: str, z: Tensor, scale: float) -> Tensor:
             return torch.sin(scale * z)
         case "softplus":
             return functional.softplus(z, beta=scale, threshold=60)
+        case "gelu":
+            return functional.gelu(z, approximate="tanh")
         case "gaussian":
             return torch.exp2(z.clamp(max=0))
     raise KeyError(f"{name} is not one of {', '.join(ACTIVATIONS)}")

@@ -75,11 +75,13 @@ def _second(activation: str, scale: float) -> tuple[float, float, float, float]:
 
 @lru_cache(maxsize=64)
 def _plan(spec: NetworkSpec) -> Plan | None:
-    """None where the spec has a layer that only the reference knows."""
+    """None where the spec has a layer or an activation that only the reference knows."""
     layers, curves, packed = [], [], 0
     for index, layer in enumerate(spec.layers):
         row, curve = [0] * 7, [0.0] * 5
         match layer:
+            case Linear(activation=unknown) if unknown not in NAMES:
+                return None
             case Linear(width, bias, activation, scale):
                 row = [LINEAR, 0, NAMES.index(activation), spec.widths[index], width, bias, packed]
                 curve = [scale, *_second(activation, scale)]

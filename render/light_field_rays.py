@@ -1,0 +1,298 @@
+"""The rays of a light field: what its trunk takes of a view, and how the picture becomes the view again.
+
+The rays of the map go through the middles of blocks of ``factor`` x ``factor`` pixels. How far apart they
+are, ``pitch``, is learnt: a view of another size or field of view is drawn at the pitch that was trained, on
+a map that covers it, and then resampled (a choice; the released code has one size).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.asset import BakedAsset, BakedGrid, BakedNetwork
+from render.camera import Camera
+from render.errors import InshaderError
+from render.light_field import Array, network_of
+
+MAX_SIDE = 4096  # pixels of a picture before it is resampled
+MAX_POINTS = 64
+NEAREST = 0.05  # world units: points are never behind the camera
+REACH = 1.05  # of the grid that is gathered: half a side of its cube
+FARTHEST_SIDEWAYS = 1e-6  # -z of a direction: rays that do not look forward are led to far on the side
+HALF_DIAGONAL = 1.0  # of the scene box: points lie this far before and behind its middle
+
+
+@dataclass(frozen=True, eq=False)
+class RayMap:
+    """What a view looks like at the pitch that was trained.
+
+    Attributes:
+        camera: the view in pixels of the pitch; its size is that of the map times the factor, a bit more than
+            the view where that is no whole multiple.
+        rows, columns: of the map.
+        scale: (x, y) pixels at the pitch for one pixel of the view.
+    """
+
+    camera: Camera
+    rows: int
+    columns: int
+    scale: tuple[float, float]
+
+    @property
+    def exact(self) -> bool:
+        """Whether the view's pixels are those of the pitch, so that nothing is to be resampled."""
+        return max(abs(s - 1) for s in self.scale) < 1e-6
+
+
+def ray_map(camera: Camera, pitch: tuple[float, float], factor: int) -> RayMap:
+    """The map for a view, at focal lengths ``pitch`` in pixels.
+
+    A view so wide that it would exceed MAX_SIDE pixels is drawn coarser.
+    """
+    coarser = min(
+        1.0,
+        *(
+            MAX_SIDE * fl / p / n
+            for fl, p, n in zip((camera.fl_x, camera.fl_y), pitch, (camera.w, camera.h), strict=True)
+        ),
+    )
+    sx, sy = coarser * pitch[0] / camera.fl_x, coarser * pitch[1] / camera.fl_y
+    columns, rows = (max(1, math.ceil(round(n * s, 3) / factor)) for n, s in ((camera.w, sx), (camera.h, sy)))
+    wide = replace(
+        camera,
+        fl_x=camera.fl_x * sx,
+        fl_y=camera.fl_y * sy,
+        cx=camera.cx * sx,
+        cy=camera.cy * sy,
+        w=columns * factor,
+        h=rows * factor,
+    )
+    return RayMap(wide, rows, columns, (sx, sy))
+
+
+def pitch_of(asset: BakedAsset) -> tuple[float, float]:
+    """Focal lengths (x, y) in pixels that the networks were trained at.
+
+    Raises:
+        InshaderError: they are missing or of another kind.
+    """
+    pitch = _vector(asset, "pitch", 2)
+    if not all(1 <= focal <= 1e6 for focal in pitch):
+        raise InshaderError(f"the constant pitch is {pitch!r:.60}, expected two focal lengths in pixels")
+    return pitch[0], pitch[1]
+
+
+@dataclass(frozen=True, eq=False)
+class RayPoints:
+    """How a ray becomes the points that the trunk takes.
+
+    Of a scene in a box, points lie evenly in depth along the camera's axis, from one unit before the middle
+    of the box to one behind it, wherever the camera stands (a choice: MobileR2L has a fixed near and far, for
+    cameras of one distance). Of a forward-facing scene they are in the normalised device coordinates of one
+    frame, evenly from its near plane to infinity (Mildenhall et al. 2020, appendix C).
+
+    Attributes:
+        count: K.
+        frame: (3, 4) float64, from the world to that of the points; the near plane of a forward-facing scene
+            is at -1 in it.
+        ndc: (x, y) focal lengths over half of a picture's sides, or None.
+    """
+
+    count: int
+    frame: NDArray[np.float64]
+    ndc: tuple[float, float] | None = None
+
+    def of_camera(self, camera: Camera, factor: int, jitter: Array | None = None) -> Array:
+        """Points (h / factor, w / factor, 3 K) float32 of the rays through the middles of blocks.
+
+        Args:
+            jitter: (h / factor, w / factor, K) in [0, 1): where in its stratum each point lies, for training.
+        """
+        rotation = self.frame[:, :3] @ _axes(camera)
+        d = block_directions(camera, factor) @ rotation.T  # (rows, columns, 3)
+        o = self.frame[:, :3] @ camera.position + self.frame[:, 3]
+        near, far = self.depths(camera.position)
+        if self.ndc is not None:
+            o, d = to_ndc(o, d, self.ndc)
+            o = o[..., None, :]
+        t = np.linspace(near, far, self.count)
+        if jitter is not None:
+            t = _stratified(t, jitter)[..., None]
+        else:
+            t = t[:, None]
+        points = o + t * d[..., None, :]  # (rows, columns, K, 3)
+        return points.reshape(*d.shape[:2], 3 * self.count).astype(np.float32)
+
+    def depths(self, position: NDArray[np.floating]) -> tuple[float, float]:
+        """Of the first and the last point."""
+        if self.ndc is not None:
+            return 0.0, 1.0
+        distance = float(np.linalg.norm(position))
+        return max(distance - HALF_DIAGONAL, NEAREST), distance + HALF_DIAGONAL
+
+    def constants(self) -> dict[str, int | tuple[float, ...]]:
+        """As the asset stores them and the shader reads them."""
+        rows = {f"frame_{axis}": tuple(map(float, row)) for axis, row in zip("xyz", self.frame, strict=True)}
+        return {
+            "points": self.count,
+            "forward": int(self.ndc is not None),
+            "ndc": self.ndc or (1.0, 1.0),
+            **rows,
+        }
+
+    @staticmethod
+    def of(asset: BakedAsset) -> RayPoints:
+        """Inverse of ``constants``.
+
+        Raises:
+            InshaderError: one is missing or of another kind.
+        """
+        count = asset.constants.get("points")
+        if not isinstance(count, int) or not 2 <= count <= MAX_POINTS:
+            raise InshaderError(f"the constant points is {count!r:.40}, expected 2 to {MAX_POINTS}")
+        rows = [_vector(asset, f"frame_{axis}", 4) for axis in "xyz"]
+        ndc = _vector(asset, "ndc", 2)
+        return RayPoints(count, np.array(rows), (ndc[0], ndc[1]) if asset.constants.get("forward") else None)
+
+
+def block_directions(camera: Camera, factor: int) -> NDArray[np.float64]:
+    """Of rays through the middles of blocks: (h / factor, w / factor, 3) along the camera's axes, z = -1."""
+    slope_x = ((np.arange(camera.w // factor) + 0.5) * factor - camera.cx) / camera.fl_x
+    slope_y = ((np.arange(camera.h // factor) + 0.5) * factor - camera.cy) / camera.fl_y
+    x, y = np.meshgrid(slope_x, -slope_y)
+    return np.stack([x, y, -np.ones_like(x)], -1)
+
+
+def to_ndc(
+    o: NDArray[np.float64], d: NDArray[np.float64], ndc: tuple[float, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A ray from (3,) along (..., 3) in normalised device coordinates, from the near plane to infinity.
+
+    Points o + t d, t in [0, 1], both (..., 3). Source: Mildenhall et al. 2020, appendix C, with n = 1.
+    """
+    dz = np.minimum(d[..., 2], -FARTHEST_SIDEWAYS)
+    start = o + (-(1 + o[2]) / dz)[..., None] * d  # on the near plane
+    scale = np.array(ndc)
+    xy, z = start[..., :2], start[..., 2]
+    first = np.concatenate([-scale * xy / z[..., None], (1 + 2 / z)[..., None]], -1)
+    last = np.concatenate([-scale * d[..., :2] / dz[..., None], np.ones_like(z)[..., None]], -1)
+    return first, last - first
+
+
+def _axes(camera: Camera) -> NDArray[np.float64]:
+    return camera.world_from_camera[:3, :3]
+
+
+def _stratified(t: NDArray[np.float64], jitter: Array) -> NDArray[np.float64]:
+    """Each of t (K,) anywhere between the middles to its neighbours: (..., K)."""
+    middles = 0.5 * (t[1:] + t[:-1])
+    low, high = np.append(t[0], middles), np.append(middles, t[-1])
+    spread: NDArray[np.float64] = low + (high - low) * jitter
+    return spread
+
+
+def _vector(asset: BakedAsset, name: str, length: int) -> tuple[float, ...]:
+    value = asset.constants.get(name)
+    if not isinstance(value, tuple) or len(value) != length:
+        raise InshaderError(f"the constant {name} is {value!r:.40}, expected {length} numbers")
+    return value
+
+
+@dataclass(frozen=True, eq=False)
+class Gather:
+    """Features of the points along a ray, summed front to back.
+
+    A point's optical thickness is softplus of the network ``density`` of its features; its weight is the
+    transmittance before it less that behind it (Max 1995).
+
+    Attributes:
+        grid: of features, over the cube of points within REACH of the middle; those outside have what its
+            border has.
+        density: features -> one value.
+    """
+
+    grid: BakedGrid
+    density: BakedNetwork
+
+    @staticmethod
+    def of(asset: BakedAsset) -> Gather | None:
+        """That of an asset, None where its trunk takes points.
+
+        Raises:
+            InshaderError: the grid and the network do not fit.
+        """
+        if "features" not in asset.grids:
+            return None
+        grid, density = asset.grids["features"], network_of(asset.networks, "density")
+        width = grid.spec.output_width
+        if grid.spec.dimension != 3 or density.spec.count != 1 or density.spec.output_width != 1:
+            raise InshaderError("the grid features must be one of space, and density a network of one value")
+        if len(density.spec.inputs) != 1 or density.spec.input_width != width:
+            raise InshaderError(f"the network density must have one input of width {width}")
+        return Gather(grid, density)
+
+    @property
+    def output_width(self) -> int:
+        return self.grid.spec.output_width + 5
+
+    def evaluate(self, points: Array) -> Array:
+        """Points (h, w, 3 K) -> (h, w, F + 5): features, opacity, direction (3), mean depth in [-1, 1]."""
+        x = points.reshape(*points.shape[:-1], -1, 3)
+        place = np.clip((x + np.float32(REACH)) / np.float32(2 * REACH), 0, 1)
+        flat = self.grid.spec.evaluate(self.grid.table, place.reshape(-1, 3))
+        features = flat.reshape(*x.shape[:-1], -1)  # (h, w, K, F)
+        z = self.density.spec.evaluate(self.density.parameters, features)[..., 0]
+        before = np.exp(-np.cumsum(np.logaddexp(0, z), -1))  # (h, w, K) behind each point
+        weights = -np.diff(before, axis=-1, prepend=1)[..., None]
+        along = x[..., -1, :] - x[..., 0, :]
+        along = along / np.linalg.norm(along, axis=-1, keepdims=True)
+        depths = np.linspace(-1, 1, x.shape[-2])[:, None]
+        parts = [(weights * features).sum(-2), weights.sum(-2), along, (weights * depths).sum(-2)]
+        return np.concatenate(parts, -1).astype(np.float32)
+
+
+def trunk_inputs(asset: BakedAsset, camera: Camera, factor: int) -> Array:
+    """What the trunk of an asset takes of the rays of a camera at the pitch."""
+    points = RayPoints.of(asset).of_camera(camera, factor)
+    gather = Gather.of(asset)
+    return points if gather is None else gather.evaluate(points)
+
+
+# Resampling -------------------------------------------------------------------------------------------------
+
+
+def resampled(picture: Array, scale: tuple[float, float], w: int, h: int) -> Array:
+    """A picture at the pitch -> (h, w, c) of the view.
+
+    Each pixel is the mean of n x n bilinear values spread over it, n the whole number from ``scale`` on.
+    """
+    taps = resampling_taps(scale)
+    rows, columns = (
+        (_positions(n, s, taps), size)
+        for n, s, size in ((h, scale[1], picture.shape[0]), (w, scale[0], picture.shape[1]))
+    )
+    narrow = _interpolated(picture, *rows, 0).reshape(h, taps, *picture.shape[1:]).mean(1)
+    found: Array = _interpolated(narrow, *columns, 1).reshape(h, w, taps, -1).mean(2).astype(np.float32)
+    return found
+
+
+def resampling_taps(scale: tuple[float, float]) -> int:
+    return max(1, math.ceil(max(scale) - 1e-6))
+
+
+def _positions(count: int, scale: float, taps: int) -> NDArray[np.float64]:
+    """(count * taps,) where pixels look, in pixels of the other picture, whose first has its middle at 0."""
+    return (np.arange(count * taps) + 0.5) / taps * scale - 0.5
+
+
+def _interpolated(picture: Array, at: NDArray[np.float64], size: int, axis: int) -> Array:
+    at = np.clip(at, 0, size - 1)
+    first = np.minimum(at.astype(np.int64), max(size - 2, 0))
+    part = (at - first).astype(np.float32).reshape([-1 if k == axis else 1 for k in range(3)])
+    low, high = picture.take(first, axis), picture.take(np.minimum(first + 1, size - 1), axis)
+    mixed: Array = (low + part * (high - low)).astype(np.float32)
+    return mixed
