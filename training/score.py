@@ -99,13 +99,16 @@ def asset_drawer(asset: BakedAsset) -> Iterator[tuple[Draw, Renderer | None]]:
 
         yield slow, None
         return
-    with context, Renderer(context, asset) as renderer:
+    try:
+        with context, Renderer(context, asset) as renderer:
 
-        def draw(camera: Camera) -> tuple[Image, Image]:
-            images = renderer.draw(camera).images
-            return images["colour"], images["coverage"]
+            def draw(camera: Camera) -> tuple[Image, Image]:
+                images = renderer.draw(camera).images
+                return images["colour"], images["coverage"]
 
-        yield draw, renderer
+            yield draw, renderer
+    finally:
+        context.release()
 
 
 def score(model: Model, draw: Draw, dataset: Dataset) -> tuple[Scores, Image]:
