@@ -1,8 +1,8 @@
-"""``render-export``: an asset as a picture, a film, a mesh, or as one shader file that needs nothing of ours.
+"""``render-export``: an asset as a picture, a film, a mesh, or as one file that needs nothing of ours.
 
 The ``.glsl`` file is a GLSL 3.30 fragment shader: networks as literals, tables as base64 blocks in comments
 at its end. Its first comment tells the uniforms and the tables, one a line, so a loader is a few lines of any
-language.
+language. The ``.onnx`` file of a light field is ``render/onnx_graph.py``'s.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from render.context import create_context
 from render.errors import InshaderError
 from render.files import atomic_write
 from render.glsl import FRAGMENT, SHADERS, compose
+from render.onnx_graph import onnx_model
 from render.parts import Parts, texture_rows
 from render.renderer import MODES, Renderer, check_mode, driver_of
 
@@ -133,10 +134,16 @@ def _glsl(asset: BakedAsset, camera: Camera, path: Path) -> None:
     atomic_write(path, glsl_text(asset, camera).encode())
 
 
+def _onnx(asset: BakedAsset, camera: Camera, path: Path) -> None:
+    driver_of(asset)
+    atomic_write(path, onnx_model(asset, camera).SerializeToString(deterministic=True))
+
+
 WRITERS: Mapping[str, Callable[[BakedAsset, Camera, Path], None]] = {
     ".png": _png,
     ".exr": _exr,
     ".glsl": _glsl,
+    ".onnx": _onnx,
 }
 VIDEO = ".mp4"
 SUFFIXES = (*WRITERS, VIDEO, *mesh.SUFFIXES)
@@ -196,7 +203,8 @@ def _frames(text: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = command.parser(
-        "render-export", "Writes an asset as a picture, a film, a mesh or a self-contained shader."
+        "render-export",
+        "Writes an asset as a picture, a film, a mesh, a self-contained shader or an ONNX graph.",
     )
     arguments.add_argument(
         "asset", type=Path, metavar="ASSET|DIR", help="an asset, or a folder made by render-train"

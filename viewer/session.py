@@ -398,7 +398,8 @@ class Session:
         if self.take is not None and self.pictures.modes:
             self.pictures.present(target, size, self.split, whole=True, **self.looks)
             return
-        wanted = (*self._shown, self.sides, scaled(size, self.pace.scale))
+        quick = moving and self.renderer.previews
+        wanted = (*self._shown, quick, self.sides, scaled(size, self.pace.scale))
         anew = wanted != self._drawn or not self.pictures.modes or self.settings.continuous
         if anew and not self._compiled(wanted):
             anew = False
@@ -406,7 +407,7 @@ class Session:
             if wanted[-2:] != self._drawn[-2:] and not self.settings.auto:
                 self.pace.times.clear()  # another size or mode
             if anew or self.tracer is None:
-                self.draw_sides(self.viewpoint.camera(wanted[-1]), self.viewpoint.standing)
+                self.draw_sides(self.viewpoint.camera(wanted[-1]), self.viewpoint.standing, quick)
             else:
                 self.pictures.gather(self.tracer, self.viewpoint.camera(wanted[-1]))
             self.ctx.finish()  # the time of a frame is its own, and no picture lags behind the pointer
@@ -441,10 +442,12 @@ class Session:
             often = moving or self.settings.continuous or self.gathering
             self.pace.look(self.pictures.frame, now, often)
 
-    def draw_sides(self, camera: Camera, standing: int | None) -> None:
-        """Both modes, or the one, as ``camera`` sees them, which may stand at a held-out view."""
+    def draw_sides(self, camera: Camera, standing: int | None, quick: bool = False) -> None:
+        """Both modes, or the one, as ``camera`` sees them, which may stand at a held-out view; ``quick``: by
+        the asset's preview."""
         sides, truth = self._sides(standing), self.comparison.truth
-        self.pictures.draw(self.renderer, sides, camera, truth, standing, self.how, self.tracer)
+        how = {**self.how, "state": {"preview": True}} if quick else self.how
+        self.pictures.draw(self.renderer, sides, camera, truth, standing, how, self.tracer)
 
     @property
     def looks(self) -> dict[str, Any]:
