@@ -347,6 +347,13 @@ def test_views_that_differ(ball: PosedImages) -> None:
     assert "expected at least 2" in refused(replace(ball, train=one))
 
 
+def test_options_of_the_teacher(ball: PosedImages) -> None:
+    student = model(ball, teacher_options={"levels": 3})
+    assert student.field is not None and student.field.config.levels == 3
+    told = refused(ball, teacher_options={"levls": 3})
+    assert told.startswith("light_field.teacher_options.levls: ")
+
+
 def test_previews_that_cannot_be(ball: PosedImages) -> None:
     assert "not one of" in refused(ball, levels=0, octaves=2, preview="Z")
     assert "set light_field.levels=0" in refused(ball, preview="K")

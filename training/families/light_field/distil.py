@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor
 
 from render.asset import BakedAsset
@@ -71,19 +73,20 @@ class LightField:
                 config.target_range,
             )
         )
-        options = {"": config}
+        networks = {"": config}
         if config.preview is not None:
-            options[PREVIEW] = preview_config(config)
+            networks[PREVIEW] = preview_config(config)
         self.students = {
             name: build_network(option, kernels, self.generator).to(device)
-            for name, option in options.items()
+            for name, option in networks.items()
         }
         self.optimisers = {name: optimiser_of(net) for name, net in self.students.items()}
         self.real = dataset.train.images
         self.field: radiance.Radiance | None = None
         self.teacher: tuple[Teacher, bytes] | None = None
         if config.teacher == "gaussian_rbf":
-            self.field = radiance.Radiance(radiance.Config(), dataset, kernels, device, seed)
+            options = teacher_config(config.teacher_options)
+            self.field = radiance.Radiance(options, dataset, kernels, device, seed)
         elif config.teacher in SUBJECTS:
             self.teacher = subject_teacher(config.teacher, dataset)
         else:
@@ -264,6 +267,22 @@ class LightField:
             },
             **facts_for_asset(self.dataset),
         )
+
+
+def teacher_config(options: dict[str, Any]) -> radiance.Config:
+    """The options of the radiance field that is trained first.
+
+    Raises:
+        InshaderError: one is unknown or does not hold.
+    """
+    try:
+        return radiance.Config.model_validate(options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise InshaderError(
+            f"light_field.teacher_options.{key}: {first['msg']}, found {first['input']!r:.60}"
+        ) from error
 
 
 def common_lens(dataset: PosedImages, upscale: int) -> Camera:

@@ -32,6 +32,9 @@ class Config(BaseModel):
         description="who draws the pseudo views: gaussian_rbf, a radiance field trained first; a procedural "
         "subject (still_life, fluff), which is ray traced; else an asset or run folder of the same scene",
     )
+    teacher_options: dict[str, Any] = Field(
+        default_factory=dict, description="of the radiance field that is trained first, as under gaussian_rbf"
+    )
     teacher_share: float = Field(
         0.12, gt=0, lt=1, description="of the budget, where the teacher is trained first"
     )
