@@ -25,7 +25,7 @@ CHART_WIDTH = 260.0
 OPACITY = 0.92
 KEY_COLOUR = 0.55, 0.78, 1.0, 1.0
 WARNING_COLOUR = 1.0, 0.72, 0.3, 1.0
-STATE_HEIGHT = 30  # of the line of state, with the gap below
+STATE_HEIGHT, WARNING_HEIGHT = 30, 20  # of the line of state, with the gap below, and of what it warns of
 EXPOSURES = -6.0, 6.0  # stops
 MODE_TIPS = {
     "colour": "what the asset looks like",
@@ -141,7 +141,7 @@ def speed_lines(session: Session) -> list[str]:
 
 def _panel(overlay: Overlay, session: Session, size: tuple[int, int], display: tuple[float, float]) -> None:
     imgui = overlay.imgui
-    top = EDGE + STATE_HEIGHT
+    top = EDGE + STATE_HEIGHT + (WARNING_HEIGHT if session.warning is not None else 0)
     room = max(display[1] - top - EDGE, 40)
     imgui.set_next_window_pos((EDGE, top))
     imgui.set_next_window_size_constraints((WIDTH, 0), (WIDTH, room))
