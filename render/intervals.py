@@ -3,7 +3,7 @@
 A ray meets the *outer* mesh any number of times, which makes intervals, and ends where it first meets the
 *inner* one. A thin interval gets one sample, in a thick one they stand evenly. Training and drawing use this
 very sampler, since a field that is fitted to few places is right at those only; its GLSL twin is
-``shaders/drivers/shell_intervals.glsl``.
+``shaders/drivers/shell_samples.glsl``.
 
 Source: Wang et al., *Adaptive Shells for Efficient Neural Radiance Field Rendering*, 2023, section 3.4 and
 procedure 3. Our choice: samples stand in the middles of equal parts, so that the parts tile the interval; an
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 NEAR = 1e-3  # world units: what is nearer to a ray's origin is not met
+SAME = np.float32(1e-5)  # world units: hits of one kind that are nearer to each other are one
 SHORTEST = np.float32(1e-6)  # world units: rounding makes shorter ones, where a ray passes along an edge
 Array = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -33,7 +34,7 @@ class Intervals:
         offsets: (rays + 1,); those of ray i are offsets[i] to offsets[i + 1].
         t_starts, t_ends: (n,) in world units along the ray.
         closed: (n,) whether it ends on the inner mesh.
-        broken: (rays,) whether entering and leaving hits did not alternate, or what was entered was not left.
+        broken: (rays,) whether hits left what was not entered, or did not leave what was.
     """
 
     offsets: Ints
@@ -66,16 +67,25 @@ class Samples:
 
 
 def intervals_from_hits(
-    offsets: Ints, t: Array, entering: Bools, t_solid: Array, t_near: ArrayLike = NEAR
+    offsets: Ints,
+    t: Array,
+    entering: Bools,
+    t_solid: Array,
+    t_near: ArrayLike = NEAR,
+    may_begin_within: ArrayLike = True,
 ) -> Intervals:
     """Intervals of rays, by their hits on the outer mesh.
 
     Hits up to ``t_near`` and such that are not finite do not count. Hits at the same place count as one: it
-    enters if more of them enter than leave, and is none if as many do. A second entering or leaving hit in a
-    row is ignored. If a ray's first hit leaves, the ray began within the shell, and its interval at
-    ``t_near``. An interval ends at ``t_solid`` if that is nearer; what is entered and not left ends there, or
-    is dropped where the ray meets no inner mesh. Intervals shorter than ``SHORTEST`` are dropped, unless
-    closed.
+    enters if more of them enter than leave, and is none if as many do. So do hits of one kind in a row that
+    are less than ``SAME`` apart, as casting a ray at an edge makes them.
+
+    Entering hits are counted: where the mesh folds or overlaps itself, a ray has entered twice, and its
+    interval ends where it has left twice. If a ray's first hit leaves, the ray began within the shell, and
+    its interval at ``t_near``. A hit that leaves what was not entered is ignored. An interval ends at
+    ``t_solid`` if that is nearer. What is entered and not left ends there; where the ray meets no inner mesh,
+    it ends at the ray's last hit if that one leaves, else it is dropped. Intervals shorter than ``SHORTEST``
+    are dropped, unless closed.
 
     Args:
         offsets: (rays + 1,); the hits of ray i are offsets[i] to offsets[i + 1], in any order.
@@ -83,33 +93,44 @@ def intervals_from_hits(
         entering: (hits,) whether the face is met from outside: dot(normal, d) < 0.
         t_solid: (rays,) the nearest hit on the inner mesh, infinite where there is none.
         t_near: where rays begin, one number or (rays,).
+        may_begin_within: one or (rays,), whether a ray may begin within the shell; where not, as outside of
+            the box of the outer mesh, a first hit that leaves is ignored.
     """
     count = len(offsets) - 1
     near = np.broadcast_to(np.asarray(t_near, np.float32), count)
     solid = np.asarray(t_solid, np.float32)
-    ray, t, enters = _merged(np.repeat(np.arange(count), np.diff(offsets)), t, entering, near)
-    first = np.ones(len(ray), bool)
-    first[1:] = ray[1:] != ray[:-1]
-    turns = first.copy()
-    turns[1:] |= enters[1:] != enters[:-1]
-    broken = np.zeros(count, bool)
-    broken[ray[~turns & (t <= solid[ray])]] = True
-    ray, t, enters, first = ray[turns], t[turns], enters[turns], first[turns]
+    ray, t, sign = _merged(np.repeat(np.arange(count), np.diff(offsets)), t, entering, near)
+    within = np.zeros(count, np.int64)  # how often a ray has entered where it begins
+    within[ray[_firsts(ray) & (sign < 0)]] = 1
+    within *= np.broadcast_to(np.asarray(may_begin_within, bool), count)
+    ray, t, sign = (part[t <= solid[ray]] for part in (ray, t, sign))  # nobody looks behind the solid
+    depth = _depths(ray, sign, within)
+    before = np.where(_firsts(ray), within[ray], np.roll(depth, 1))
+    begins, leaves = (sign > 0) & (before == 0), (sign < 0) & (before == 1)
 
-    # now hits alternate: an interval begins at each that enters, and at t_near before a first one that leaves
-    begins = enters | first
-    last = np.ones(len(ray), bool)
-    last[:-1] = ray[:-1] != ray[1:]
-    ends = np.append(t[1:], np.float32(np.inf))
-    ends = np.where(enters, np.where(last, np.float32(np.inf), ends), t)[begins]
-    starts = np.where(enters, t, near[ray])[begins]
-    ray = ray[begins]
-    broken[ray[np.isinf(ends) & np.isinf(solid[ray])]] = True
-    closed = solid[ray] < ends
-    ends = np.minimum(ends, solid[ray])
-    kept = np.where(closed, ends >= starts, np.isfinite(ends) & (ends - starts >= SHORTEST))
+    began = np.concatenate([np.nonzero(within)[0], ray[begins]])
+    starts = np.concatenate([near[within > 0], t[begins]])
+    open_ = np.nonzero(np.bincount(began, minlength=count) > np.bincount(ray[leaves], minlength=count))[0]
+    last = np.full(count, np.inf, np.float32)
+    last[ray] = np.where(sign < 0, t, np.float32(np.inf))  # of all hits of a ray the last one stays
+    ended = np.concatenate([ray[leaves], open_])
+    ends = np.concatenate([t[leaves], np.where(np.isfinite(solid), solid, last)[open_]])
+    closed = np.concatenate([np.zeros(leaves.sum(), bool), np.isfinite(solid[open_])])
+    broken = np.zeros(count, bool)
+    broken[ray[(sign < 0) & (before == 0)]] = True
+    broken[open_[np.isinf(solid[open_])]] = True
+
+    by_start, by_end = np.argsort(began, kind="stable"), np.argsort(ended, kind="stable")
+    ray, starts, ends, closed = began[by_start], starts[by_start], ends[by_end], closed[by_end]
+    kept = closed | (np.isfinite(ends) & (ends - starts >= SHORTEST))
     ray, starts, ends, closed = ray[kept], starts[kept], ends[kept], closed[kept]
     return Intervals(_offsets(np.bincount(ray, minlength=count)), starts, ends, closed, broken)
+
+
+def in_box(vertices: Array, x: Array) -> Bools:
+    """(...) whether places x (..., 3) are in the box of vertices (n, 3)."""
+    low, high = (end(vertices, 0, initial=start) for end, start in ((np.min, np.inf), (np.max, -np.inf)))
+    return np.asarray(((x >= low) & (x <= high)).all(-1), np.bool_)
 
 
 def samples_of(
@@ -157,8 +178,8 @@ def contracted_widths(intervals: Intervals, rays_o: Array, rays_d: Array) -> Arr
     return np.asarray(np.linalg.norm(end - start, axis=-1), np.float32)
 
 
-def _merged(ray: Ints, t: Array, entering: Bools, near: Array) -> tuple[Ints, Array, Bools]:
-    """Ray, t and kind of the hits that count, along each ray, those at the same place as one."""
+def _merged(ray: Ints, t: Array, entering: Bools, near: Array) -> tuple[Ints, Array, Ints]:
+    """Ray, t and sign (1 enters, -1 leaves) of the hits that count, along each ray; the same ones as one."""
     t = np.asarray(t, np.float32)
     counts = (t > near[ray]) & (t < np.inf)
     ray, t, sign = ray[counts], t[counts], np.where(entering, 1, -1)[counts]
@@ -169,7 +190,26 @@ def _merged(ray: Ints, t: Array, entering: Bools, near: Array) -> tuple[Ints, Ar
     places = np.nonzero(fresh)[0]
     total = np.add.reduceat(sign, places) if len(places) else sign
     places, total = places[total != 0], total[total != 0]
-    return ray[places], t[places], total > 0
+    ray, t, enters = ray[places], t[places], total > 0
+    same = np.zeros(len(ray), bool)
+    same[1:] = (ray[1:] == ray[:-1]) & (enters[1:] == enters[:-1]) & (t[1:] - t[:-1] < SAME)
+    return ray[~same], t[~same], np.where(enters, 1, -1)[~same]
+
+
+def _firsts(ray: Ints) -> Bools:
+    """(hits,) which is the first of its ray."""
+    return np.append(True, ray[1:] != ray[:-1])[: len(ray)]
+
+
+def _depths(ray: Ints, sign: Ints, within: Ints) -> Ints:
+    """(hits,) how often a ray has entered and not left after each hit; never below 0."""
+    total, first = np.cumsum(sign), _firsts(ray)
+    start = np.zeros(len(within), np.int64)  # the sum over all rays before
+    start[ray[first]] = (total - sign)[first]
+    depth = total - start[ray] + within[ray]
+    apart = 2 * len(ray) + 2  # lifts a ray above the next one, whose lowest depth is then its own
+    lowest = np.minimum.accumulate(depth - apart * ray) + apart * ray
+    return np.asarray(depth - np.minimum(lowest, 0), np.int64)
 
 
 def _offsets(counts: NDArray[np.integer]) -> Ints:

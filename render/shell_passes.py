@@ -1,13 +1,15 @@
 """The passes of the driver ``shell``.
 
-Both hosts draw the inner mesh first, into the nearest distance at which a ray is at its end. The compute host
-then draws the outer mesh once, into a list of hits for each pixel; pixels are put into bins by how many
-samples they have, and each bin is drawn. Pixels with more hits than a list holds are a bin of their own:
-their rays are cast through a tree of all faces. The fragment host peels the outer mesh: the nearest hits
-beyond the last one, of either kind, are an interval, until no face is left.
+Both hosts draw the inner mesh first, into the nearest distance at which a ray is at its end. The compute
+host then draws the outer mesh once, into a list of hits for each pixel; a pass walks along each list and
+writes all samples of all rays side by side; one evaluates them, each for itself, and one adds them up, ray by
+ray. So no lane waits for the longest ray beside it; what ``stop`` hides is evaluated, too, as in the paper.
+Pixels with more hits than a list holds are drawn by casting their rays through a tree of all faces. The
+fragment host peels the outer mesh: each peel shows the nearest hits of either kind beyond the last one, until
+no face is left.
 
-Distances are those to a face's plane along the ray, in float32 and never the depth buffer's: the smallest
-stays by blending.
+Distances are those to a face's plane along the ray, in float32; the depth buffer only tells which face is
+near, and which ones the compute host need not list, being behind the inner mesh.
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ from render.bvh import tree_order
 from render.camera import Camera
 from render.errors import InshaderError
 from render.glsl import COMPUTE, FRAGMENT, compose, compute_program, draw_program
-from render.intervals import NEAR, SHORTEST
+from render.intervals import NEAR, SAME, SHORTEST, in_box
 from render.parts import DeviceTables, Parts
 from render.shell_pose import DEFINES as POSE_DEFINES
 from render.shell_pose import PoseTable
-from render.shell_targets import FACES, Layer, Mesh
+from render.shell_targets import FACES, Layer, Mesh, box_of, corners_of
 from render.stage_tables import lay_out_tree
 from render.targets import Box, Targets, crop_uniforms, view_uniforms, write_uniforms
 from render.timing import PassTimer
@@ -38,12 +40,14 @@ from render.timing import PassTimer
 WIRES = {"inner": (1.0, 0.55, 0.1), "outer": (0.1, 0.5, 1.0)}  # colours of the meshes' edges
 LINE_WIDTH = 0.7  # of the half of a line within a face, in pixels near the middle of a picture
 NOTHING_MET = 1e30
-BINS, OVERFLOW = 9, 8  # as in shell_work.glsl
-HEADER = 16 * (BINS + 1)  # bytes before the lists of pixels
-LIST_BYTES = 1 << 27  # of hits, or of pixels: what OpenGL grants a buffer
+HEADER, RAY_BYTES, SAMPLE_BYTES = 16, 16, 16  # as in shell_work.glsl
+SAMPLES = 2  # a pixel that there is room for at first
+LIST_BYTES = 1 << 27  # of hits, rays or samples: what OpenGL grants a buffer
+GROUP, MAX_GROUPS = 64, 65535  # as in shell_number.glsl; in a row
 MAX_PEELS = 1024
 TREE_BINDING = 5  # as in common/bvh.glsl
-RAYS_BINDING = 3  # as in shell_cast.comp, and of the answers one more
+SAMPLES_BINDING = RAYS_BINDING = 3  # as in shell_work.glsl and shell_cast.comp; of the answers one more
+Z_NEAR = 1e-4  # of meshes around the camera
 POSE, SOLID, PEEL, STATES = 9, 11, 12, 13  # texture units beyond those of the tables, as is FACES
 
 
@@ -59,8 +63,9 @@ class MeshPasses(ABC):
         self.meshes = {name: Mesh(ctx, mesh) for name, mesh in self.shapes.items()}
         self.programs: dict[str, Any] = {}
         self.targets = Targets(ctx, "fragment")  # wires are drawn by either host
-        self.solid = Layer(ctx, (1,))
+        self.solid = Layer(ctx, (1,), depth=True)
         self.mesh_program("solid")
+        self.box = box_of(self.shapes["outer"])
         self.deformation: Deformation | None = None
         self.crop: Box | None = None  # what of the world is seen
         self.pose = PoseTable(ctx)
@@ -92,6 +97,7 @@ class MeshPasses(ABC):
         for name, mesh in meshes.items():
             self.shapes[name] = mesh
             self.meshes[name].move(mesh)
+        self.box = box_of(self.shapes["outer"])
 
     def ready(self, mode: str) -> bool:
         """Whether ``mode`` can be drawn without compiling first."""
@@ -103,7 +109,7 @@ class MeshPasses(ABC):
             "version": COMPUTE if self.host == "compute" else FRAGMENT,
             "family": self.asset.shader,
             "expand": self.parts.expand,
-            "defines": {"CROP": 1, "START": NEAR, "SHORTEST": float(SHORTEST), **modes, **defines},
+            "defines": {"CROP": 1, "START": NEAR, "SAME": float(SAME), "SHORTEST": float(SHORTEST), **modes, **defines},
         }
 
     def mesh_program(self, name: str, **defines: float) -> moderngl.Program:
@@ -120,9 +126,15 @@ class MeshPasses(ABC):
 
     def uniforms(self, camera: Camera, mode: str) -> dict[str, bytes]:
         nothing = self.asset.background if mode == "colour" else np.zeros(3)
+        within = bool(in_box(self.box, camera.position))
+        ahead = (camera.position - corners_of(self.box)) @ camera.world_from_camera[:3, 2]
+        nearest = Z_NEAR if within else max(0.999 * float(ahead.min()), Z_NEAR)
+        depth = nearest, max(1.001 * float(ahead.max()), 2 * nearest)
         return {
             **view_uniforms(camera, self.asset.background, self.modes[mode], self.crop),
             "u_camera_from_world": np.linalg.inv(camera.world_from_camera[:3, :3]).T.astype("f4").tobytes(),
+            "u_depth": np.array(depth, "f4").tobytes(),
+            "u_within": np.int32(within).tobytes(),
             "u_size": np.array([camera.w, camera.h], "f4").tobytes(),
             "u_pixels": np.array([camera.w, camera.h], "i4").tobytes(),
             **self.pose_uniforms,
@@ -144,7 +156,7 @@ class MeshPasses(ABC):
         else:
             uniforms = self.uniforms(camera, mode)
             self.solid.resize(size)
-            with timer.measure("inner"), self.solid.target(moderngl.MIN):
+            with timer.measure("inner"), self.solid.target():
                 self.solid.clear(NOTHING_MET)
                 write_uniforms([self.programs["solid"]], uniforms)
                 self.meshes["inner"].draw(self.programs["solid"])
@@ -177,7 +189,7 @@ class ComputePasses(MeshPasses):
     """The compute host.
 
     Attributes:
-        overflow: pixels of the last frame that had more hits than their list holds.
+        header: of ``shell_work.glsl`` after the last frame.
     """
 
     host = "compute"
@@ -186,19 +198,20 @@ class ComputePasses(MeshPasses):
         super().__init__(ctx, asset, modes)
         self.mesh_program("list", LIST_WRITES=1)
         self.ray_program("enter", "shell_enter.comp")
-        self.ray_program("sort", "shell_sort.comp")
-        self.sampling_program("shade", "shell.comp", BVH=0)
+        self.ray_program("sum", "shell_sum.comp")
+        self.sampling_program("shade", "shell.comp")
         self.tables = DeviceTables(ctx, self.parts)
         self.scratch = Layer(ctx, (1,), "f1")  # a framebuffer must have something to be drawn into
-        self.buffers: list[moderngl.Buffer] = []  # work, counts, hits
+        self.buffers: list[moderngl.Buffer] = []  # work, counts, hits, samples
         self.tree: moderngl.Buffer | None = None
         self.order: NDArray[np.int64] | None = None  # of faces in the tree's leaves
-        self.pixels, self.room, self.overflow = 0, 0, 0
+        self.pixels, self.room = 0, 0
+        self.header = np.zeros(HEADER // 4, np.uint32)
 
-    def sampling_program(self, name: str, path: str, **defines: float) -> moderngl.ComputeShader:
+    def sampling_program(self, name: str, path: str) -> moderngl.ComputeShader:
         """The variant of a program for what is drawn now."""
-        variant, more = self.sampling(name)
-        return self.ray_program(variant, path, **defines, **more)
+        variant, defines = self.sampling(name)
+        return self.ray_program(variant, path, **defines)
 
     def ray_program(self, name: str, path: str, **defines: float) -> moderngl.ComputeShader:
         if name not in self.programs:
@@ -210,61 +223,89 @@ class ComputePasses(MeshPasses):
         found: moderngl.ComputeShader = self.programs[name]
         return found
 
+    @property
+    def most_bytes(self) -> int:
+        return min(LIST_BYTES, int(self.ctx.info.get("GL_MAX_SHADER_STORAGE_BLOCK_SIZE", LIST_BYTES)))
+
     def reserve(self, pixels: int) -> None:
         """Lists for so many pixels; on large pictures they are shorter than the asset asks for."""
         if pixels == self.pixels:
             return
-        limit = min(LIST_BYTES, int(self.ctx.info.get("GL_MAX_SHADER_STORAGE_BLOCK_SIZE", LIST_BYTES)))
-        if HEADER + 8 * pixels > limit:
+        limit = self.most_bytes
+        if HEADER + RAY_BYTES * pixels > limit:
             raise InshaderError(
                 f"a picture of {pixels} pixels is too large here, the compute host has lists for "
-                f"{(limit - HEADER) // 8}: use the host fragment, or a smaller one"
+                f"{(limit - HEADER) // RAY_BYTES}: use the host fragment, or a smaller one"
             )
         for buffer in self.buffers:
             buffer.release()
         self.pixels = pixels
         self.room = max(1, min(int(self.parts.number("max_hits")), limit // (4 * pixels)))
-        sizes = HEADER + 8 * pixels, 4 * pixels, 4 * pixels * self.room
+        samples = min(SAMPLES * SAMPLE_BYTES * pixels, limit)
+        sizes = HEADER + RAY_BYTES * pixels, 4 * pixels, 4 * pixels * self.room, samples
         self.buffers = [self.ctx.buffer(reserve=size) for size in sizes]
 
     def draw_samples(self, camera: Camera, uniforms: dict[str, bytes], timer: PassTimer) -> None:
-        self.scratch.resize((camera.w, camera.h))
+        self.scratch.resize((camera.w, camera.h), self.solid.depth)
         self.reserve(camera.w * camera.h)
-        work, counts, _ = self.buffers
-        header = np.zeros((BINS + 1, 4), np.uint32)
-        header[:BINS, 1:3] = 1
-        work.write(header.tobytes())
-        counts.clear()
-        for binding, buffer in enumerate(self.buffers):
-            buffer.bind_to_storage_buffer(binding)
+        self.sampling_program("shade", "shell.comp")
         uniforms["u_room"] = np.int32(self.room).tobytes()
-        self.sampling_program("shade", "shell.comp", BVH=0)
         write_uniforms(self.programs.values(), uniforms)
-        with timer.measure("outer"), self.scratch.target():
+        self.bind_buffers()
+        hidden = int.from_bytes(uniforms["u_within"], "little") == 0
+        with timer.measure("outer"), self.scratch.target(reads_depth=hidden):
+            self.buffers[1].clear()
             self.meshes["outer"].draw(self.programs["list"])
         self.ctx.memory_barrier()
         self.targets.bind_images()
         with timer.measure("enter"):
-            self.programs["enter"].run(-(-camera.w // 8), -(-camera.h // 8))
-            self.ctx.memory_barrier()
-            self.programs["sort"].run(-(-self.pixels // 64))
-        self.ctx.memory_barrier()
-        filled = np.frombuffer(work.read(HEADER), np.uint32).reshape(-1, 4)[:BINS, 3]
-        self.overflow = int(filled[OVERFLOW])
+            self.header = self.enter(camera)
+            if self.make_room(int(self.header[0])):
+                self.header = self.enter(camera)
+        samples, rays, overflow = (int(count) for count in self.header[:3])
         with timer.measure(self.asset.driver):
-            for number in np.nonzero(filled)[0]:
-                self.draw_bin(int(number), uniforms)
-        self.ctx.memory_barrier()
+            self.tables.bind([])
+            shade = self.sampling_program("shade", "shell.comp")
+            self.run(shade, min(samples, self.buffers[3].size // SAMPLE_BYTES))
+        with timer.measure("sum"):
+            self.run(self.programs["sum"], rays)
+        if overflow:
+            with timer.measure("cast"):
+                program = self.sampling_program("overflow", "shell_overflow.comp")
+                write_uniforms([program], uniforms)
+                self.bind_tree()
+                self.run(program, overflow)
 
-    def draw_bin(self, number: int, uniforms: dict[str, bytes]) -> None:
-        program = self.sampling_program("shade", "shell.comp", BVH=0)
-        if number == OVERFLOW:
-            program = self.sampling_program("cast", "shell.comp", BVH=1)
-            self.bind_tree()
-            write_uniforms([program], uniforms)
-        program["u_bin"] = number
-        self.tables.bind([])
-        program.run_indirect(self.buffers[0], 16 * number)
+    def bind_buffers(self) -> None:
+        for binding, buffer in enumerate(self.buffers):
+            buffer.bind_to_storage_buffer(binding)
+
+    def enter(self, camera: Camera) -> NDArray[np.uint32]:
+        """List the samples of the hits that are listed; the header then."""
+        self.buffers[0].write(bytes(HEADER))
+        self.programs["enter"]["u_samples"] = self.buffers[3].size // SAMPLE_BYTES
+        self.programs["enter"].run(-(-camera.w // 8), -(-camera.h // 8))
+        self.ctx.memory_barrier()
+        return np.frombuffer(self.buffers[0].read(HEADER), np.uint32)
+
+    def make_room(self, samples: int) -> bool:
+        """For so many samples, as far as a buffer may be that large; whether there is more than before."""
+        size = self.buffers[3].size
+        wanted = min(max(SAMPLE_BYTES * samples * 5 // 4, size), self.most_bytes)
+        if SAMPLE_BYTES * samples <= size or wanted == size:
+            return False
+        self.buffers[3].release()
+        self.buffers[3] = self.ctx.buffer(reserve=wanted)
+        self.bind_buffers()
+        return True
+
+    def run(self, program: moderngl.ComputeShader, count: int) -> None:
+        """A program of ``shell_number.glsl``."""
+        if count:
+            groups = -(-count // GROUP)
+            program["u_count"] = count
+            program.run(min(groups, MAX_GROUPS), -(-groups // MAX_GROUPS))
+            self.ctx.memory_barrier()
 
     def move(self, meshes: Mapping[str, BakedMesh]) -> None:
         super().move(meshes)
@@ -293,23 +334,21 @@ class ComputePasses(MeshPasses):
             answers: of each two vec4: colour without background, coverage; transmittance, samples, length
                 within the shell, 0.
         """
-        program = self.sampling_program("rays", "shell_cast.comp", BVH=1)
+        program = self.sampling_program("rays", "shell_cast.comp")
         self.bind_tree()
         self.tables.bind([])
         rays.bind_to_storage_buffer(RAYS_BINDING)
         answers.bind_to_storage_buffer(RAYS_BINDING + 1)
-        values = {"u_mode": np.int32(self.modes["colour"]), "u_count": np.int32(count)}
-        uniforms = {name: value.tobytes() for name, value in values.items()}
-        write_uniforms([program], {**uniforms, **crop_uniforms(None), **self.pose_uniforms})
-        program.run(-(-count // 64))
-        self.ctx.memory_barrier()
+        values = {"u_mode": np.int32(self.modes["colour"]).tobytes(), **self.pose_uniforms}
+        write_uniforms([program], {**values, **crop_uniforms(None)})
+        self.run(program, count)
 
     def counts(self) -> dict[str, int]:
         """Of the last frame: pixels whose lists were too short, and such whose hits came in a wrong order."""
         if not self.buffers:
             return {"overflow": 0, "broken": 0}
-        broken = np.frombuffer(self.buffers[0].read(4, offset=16 * BINS), np.uint32)
-        return {"overflow": self.overflow, "broken": int(broken[0])}
+        broken = np.frombuffer(self.buffers[0].read(HEADER), np.uint32)[3]  # those that were cast, too
+        return {"overflow": int(self.header[2]), "broken": int(broken)}
 
     def release(self) -> None:
         super().release()
@@ -370,7 +409,7 @@ class FragmentPasses(MeshPasses):
             self.targets.fill(self.screens["resolve"])
 
     def draw_peel(self, number: int, step: moderngl.VertexArray) -> int:
-        """One interval further; how many faces of pixels were left."""
+        """A hit or two further; how many faces of pixels were left."""
         self.use_states(number)
         query = self.ctx.query(samples=True)
         with self.peel.target(moderngl.MIN):

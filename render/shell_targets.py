@@ -60,28 +60,55 @@ def face_rows(mesh: BakedMesh) -> NDArray[np.float32]:
     return np.pad(texels, ((0, -len(texels) % TEXTURE_WIDTH), (0, 0))).reshape(-1, TEXTURE_WIDTH, 4)
 
 
-class Layer:
-    """Float textures of one size with a framebuffer, as many as ``components`` names, made when sized."""
+def box_of(mesh: BakedMesh) -> NDArray[np.float32]:
+    """(2, 3) the corners of the box around a mesh of faces."""
+    return np.stack([mesh.vertices.min(0), mesh.vertices.max(0)])
 
-    def __init__(self, ctx: moderngl.Context, components: tuple[int, ...], dtype: str = "f4") -> None:
-        self.ctx, self.components, self.dtype = ctx, components, dtype
+
+def corners_of(box: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(8, 3) all corners of a box (2, 3)."""
+    return np.stack(np.meshgrid(*box.T, indexing="ij"), -1).reshape(8, 3)
+
+
+class Layer:
+    """Float textures of one size with a framebuffer, as many as ``components`` names, made when sized.
+
+    Attributes:
+        depth: its own depth buffer, where it has one, or another layer's.
+    """
+
+    def __init__(
+        self, ctx: moderngl.Context, components: tuple[int, ...], dtype: str = "f4", depth: bool = False
+    ) -> None:
+        self.ctx, self.components, self.dtype, self.has_depth = ctx, components, dtype, depth
         self.textures: list[moderngl.Texture] = []
+        self.depth: moderngl.Renderbuffer | None = None
         self.framebuffer: moderngl.Framebuffer | None = None
 
-    def resize(self, size: tuple[int, int]) -> None:
-        if self.framebuffer is not None and self.framebuffer.size == size:
+    def resize(self, size: tuple[int, int], depth: moderngl.Renderbuffer | None = None) -> None:
+        """depth: another layer's, of that size."""
+        same_depth = self.has_depth or depth is self.depth
+        if self.framebuffer is not None and self.framebuffer.size == size and same_depth:
             return
         self.release()
+        self.depth = self.ctx.depth_renderbuffer(size) if self.has_depth else depth
         self.textures = [self.ctx.texture(size, count, dtype=self.dtype) for count in self.components]
         for texture in self.textures:
             texture.filter = (moderngl.NEAREST, moderngl.NEAREST)
-        self.framebuffer = self.ctx.framebuffer(self.textures)
+        self.framebuffer = self.ctx.framebuffer(self.textures, self.depth)
+        self.framebuffer.depth_mask = self.has_depth
 
     @contextmanager
-    def target(self, blending: int | None = None) -> Iterator[None]:
-        """Draw into it; ``blending``: moderngl.MIN or MAX of what is there and what is drawn."""
+    def target(self, blending: int | None = None, reads_depth: bool = False) -> Iterator[None]:
+        """Draw into it; the nearest stays where it has a depth buffer of its own.
+
+        Args:
+            blending: moderngl.MIN or MAX of what is there and what is drawn.
+            reads_depth: draw only what is nearer than another layer's depth.
+        """
         assert self.framebuffer is not None
         flags = moderngl.NOTHING if blending is None else moderngl.BLEND
+        flags |= moderngl.DEPTH_TEST if self.has_depth or reads_depth else moderngl.NOTHING
         with self.ctx.scope(self.framebuffer, enable_only=flags):
             if blending is not None:
                 self.ctx.blend_equation = blending  # type: ignore[assignment]
@@ -93,7 +120,7 @@ class Layer:
         self.framebuffer.clear(value, value, value, value)
 
     def release(self) -> None:
-        for item in (self.framebuffer, *self.textures):
+        for item in (self.framebuffer, *self.textures, self.depth if self.has_depth else None):
             if item is not None:
                 item.release()
-        self.framebuffer, self.textures = None, []
+        self.framebuffer, self.textures, self.depth = None, [], None

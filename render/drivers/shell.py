@@ -41,6 +41,7 @@ from render.intervals import (
     Samples,
     contract,
     contracted_widths,
+    in_box,
     intervals_from_hits,
     samples_of,
 )
@@ -129,7 +130,8 @@ def shell_samples(asset: BakedAsset, camera: Camera) -> tuple[Intervals, Samples
     solid = np.full(len(rays_d), np.inf, np.float32)
     np.minimum.at(solid, inner.ray, inner.t)
     hits = camera_hits(asset.meshes["outer"], camera, NEAR)
-    intervals = intervals_from_hits(*hits.rows(len(rays_d)), solid)
+    within = in_box(asset.meshes["outer"].vertices, rays_o)
+    intervals = intervals_from_hits(*hits.rows(len(rays_d)), solid, may_begin_within=within)
     widths = contracted_widths(intervals, rays_o, rays_d) if parts.number("contracted") else None
     single_width, spacing = parts.number("single_width"), parts.number("spacing")
     return intervals, samples_of(intervals, single_width, spacing, int(parts.number("max_samples")), widths)

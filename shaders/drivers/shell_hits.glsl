@@ -14,6 +14,11 @@ float hit_next(int pixel, vec3 o, vec3 d, float after, out int sign_) {
     return t;
 }
 
+// Whether a ray may begin within the shell: in the box of all faces.
+bool cast_within(vec3 o) {
+    return all(greaterThanEqual(o, bvh_box(2).xyz)) && all(lessThanEqual(o, bvh_box(3).xyz));
+}
+
 float hit_solid(vec3 o, vec3 d) {
     float t = NONE;
     bvh_hit_beyond(o, d, START, 1.0, t, false);
@@ -35,8 +40,9 @@ float hit_next(int pixel, vec3 o, vec3 d, float after, out int sign_) {
 }
 #endif
 
-// The next interval; false where there is no other. Tested at the top, and all that is used afterwards set before
-// it: after a do-while, compilers of software rasterisers may hold what later rounds of other lanes made of it.
+// The next interval; false where there is no other. Tested at the top, and all that is used afterwards set
+// before it: after a do-while, compilers of software rasterisers may hold what later rounds of other lanes made
+// of it.
 bool interval_next(inout Walk walk, int pixel, vec3 o, vec3 d, float solid, out vec2 ends, out bool closed) {
     bool found = false;
     ends = vec2(0.0);

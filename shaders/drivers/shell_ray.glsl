@@ -1,8 +1,8 @@
-// All samples of a ray, on the compute host.
+// All samples of a ray that is cast, one after the other.
 #include "drivers/shell_hits.glsl"
+#include "drivers/shell_sample.glsl"
 #include "drivers/shell_sum.glsl"
 
-// pixel: whose list holds the hits, where they are not cast for.
 Sum sum_of_ray(inout Walk walk, int pixel, vec3 o, vec3 d, float solid) {
     Sum sum = sum_start();
     vec2 ends;
@@ -11,7 +11,7 @@ Sum sum_of_ray(inout Walk walk, int pixel, vec3 o, vec3 d, float solid) {
         float i = 0.0, n = interval_samples(o, d, ends);
         do {
             float delta = (ends.y - ends.x) / n;
-            sum_add(sum, o, d, ends.x + (i + 0.5) * delta, delta, closed && i == n - 1.0);
+            sum_add(sum, sample_of(o, d, ends.x + (i + 0.5) * delta, delta, closed && i == n - 1.0));
             i += 1.0;
             goes_on = sum_goes_on(sum);
             if (goes_on && i == n) {

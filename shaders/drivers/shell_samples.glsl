@@ -1,5 +1,5 @@
-// Intervals of a ray within the shell, and how many samples each gets: the twin of render/intervals.py, whose NEAR
-// and SHORTEST are START and SHORTEST here.
+// Intervals of a ray within the shell, and how many samples each gets: the twin of render/intervals.py, whose
+// NEAR, SAME and SHORTEST are START, SAME and SHORTEST here.
 #asset constant float single_width
 #asset constant float spacing
 #asset constant int max_samples
@@ -11,29 +11,33 @@ const float NONE = 1e30;  // no such hit
 struct Walk {
     float t;       // of the last hit
     float start;   // of the interval that has begun
-    float inside;  // 1: one has
-    float first;   // 1: no hit was met yet
+    float depth;   // how often the ray has entered and not left
+    float kind;    // 1: the last hit entered, -1: it left, 0: there was none, 2: nor may the first one leave
     float broken;  // 1: hits came in the wrong order
 };
 
-Walk walk_start() {
-    return Walk(START, START, 0.0, 1.0, 0.0);
+// within: whether the ray may begin within the shell.
+Walk walk_start(bool within) {
+    return Walk(START, START, 0.0, within ? 0.0 : 2.0, 0.0);
 }
 
 // One hit further, entering where sign is above 0, leaving below 0, none if 0. An interval that ends by it has
 // its ends in `ends` and is found; t becomes NONE where the ray is over.
 bool walk_on(inout Walk walk, float t, int sign_, float solid, out vec2 ends, out bool closed) {
     // a first hit that leaves: the ray began within the shell
-    if (walk.first > 0.0 && sign_ < 0) walk.inside = 1.0;
-    if (sign_ != 0) walk.first = 0.0;
-    bool over = t >= NONE || t > solid, inside = walk.inside > 0.0;
-    ends = vec2(walk.start, min(t, solid));
+    if (walk.kind == 0.0 && sign_ < 0) walk.depth = 1.0;
+    bool over = t >= NONE || t > solid, inside = walk.depth > 0.0;
+    bool enters = !over && sign_ > 0, leaves = !over && sign_ < 0;
+    if (float(sign_) == walk.kind && t - walk.t < SAME) enters = leaves = false;
     closed = over && solid < NONE;
-    bool found = inside && (over ? closed && solid >= walk.start : sign_ < 0 && t - walk.start >= SHORTEST);
-    bool wrong = over ? inside && !closed : sign_ > 0 && inside || sign_ < 0 && !inside;
-    walk.broken = wrong ? 1.0 : walk.broken;
-    if (sign_ > 0 && !inside) walk.start = t;
-    walk.inside = over || sign_ < 0 ? 0.0 : sign_ > 0 ? 1.0 : walk.inside;
+    // what is never left ends at the last hit if that one leaves
+    bool ended = over ? inside && walk.kind < 0.0 : leaves && walk.depth == 1.0;
+    ends = vec2(walk.start, closed ? solid : over ? walk.t : t);
+    bool found = closed ? inside : ended && ends.y - ends.x >= SHORTEST;
+    walk.broken = (over ? inside && !closed : leaves && !inside) ? 1.0 : walk.broken;
+    if (enters && !inside) walk.start = t;
+    walk.depth = over ? 0.0 : max(walk.depth + float(enters) - float(leaves), 0.0);
+    walk.kind = sign_ == 0 ? walk.kind : float(sign_);
     walk.t = over ? NONE : t;
     return found;
 }

@@ -1,4 +1,4 @@
-// The nearest hit on the inner mesh; the smallest stays (blending).
+// The nearest hit on the inner mesh, which the depth test finds.
 #include "drivers/shell_face.glsl"
 layout(location = 0) out float o_t;
 

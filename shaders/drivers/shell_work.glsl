@@ -1,21 +1,12 @@
-// Pixels by how many samples they have, so that those that are drawn side by side take equally long; the last
-// bin is of pixels with more hits than their list holds. Each pixel draws a slot in its bin, and once all bins
-// are counted takes its place in the list.
-const int BINS = 9, OVERFLOW = 8;
-const uint NO_SLOT = 0xffffffffu;
+// What the pass that walks along the hits leaves to those after it: all samples of all rays side by side, so that
+// no lane idles while they are evaluated, and the rays that they belong to.
 layout(std430, binding = 0) buffer shell_work {
-    uvec4 work_bins[BINS];  // groups of 64 as a dispatch, pixels
-    uvec4 work_broken;      // in .x: pixels whose hits came in the wrong order
-    uint work_pixels[];     // of each pixel bin << 28 | slot; then the list, bin after bin
+    uint work_count;     // samples, with those that found no room
+    uint work_rays;      // that have samples
+    uint work_overflow;  // pixels whose rays are to be cast
+    uint work_broken;    // pixels whose hits came in the wrong order
+    uvec4 work_list[];   // rays: pixel, first sample, samples, bits of the length within the shell; and from
+                         // the end backwards pixels of rays to be cast
 };
-
-int work_bin(float samples) {
-    return samples <= 4.0 ? int(samples) - 1 : samples <= 6.0 ? 4 : samples <= 8.0 ? 5 : samples <= 16.0 ? 6 : 7;
-}
-
-// Where in work_pixels the list of a bin begins.
-uint work_start(int bin, int pixels) {
-    uint start = uint(pixels);
-    for (int i = 0; i < bin; ++i) start += work_bins[i].w;
-    return start;
-}
+// Before they are evaluated t, the length that it stands for, pixel, 1 if closed; then what shell_sample.glsl tells.
+layout(std430, binding = 3) buffer shell_samples { vec4 work_samples[]; };

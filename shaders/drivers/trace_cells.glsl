@@ -11,4 +11,4 @@
 #include "drivers/trace_ray.glsl"
 #include "drivers/trace_bank.glsl"
 #include "drivers/trace_search.glsl"
-#include "drivers/trace_view.glsl"
+#include "common/view.glsl"

@@ -1,6 +1,6 @@
 // The rays become pixels.
 #include "drivers/trace_cells_rays.glsl"
-#include "drivers/trace_view.glsl"
+#include "common/view.glsl"
 
 layout(local_size_x = 64) in;
 layout(rgba32f, binding = 0) writeonly uniform image2D i_picture;

@@ -1,5 +1,5 @@
 // A ray through up to LAYERS layers of the field, front to back, and the pixel that comes of it.
-#include "drivers/trace_view.glsl"
+#include "common/view.glsl"
 
 // The picture's pixel for a ray that enters occupied space at t; cost counts evaluations. Coverage is in .w.
 // The field is evaluated in one place only, and the loops are do-while: software rasterisers run both sides

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from render.intervals import (
     NEAR,
+    SAME,
     SHORTEST,
     Intervals,
     contract,
     contracted_widths,
+    in_box,
     intervals_from_hits,
     samples_of,
 )
@@ -40,24 +42,35 @@ def loop(hits: list[tuple[float, bool]], t_solid: float, t_near: float) -> tuple
     for t, enters in hits:
         if t > t_near and math.isfinite(t):
             places[np.float32(t)] = places.get(np.float32(t), 0) + (1 if enters else -1)
-    ordered = [(t, sum_ > 0) for t, sum_ in sorted(places.items()) if sum_ != 0]
+    ordered: list[tuple[np.float32, bool]] = []
+    last = (np.float32(-1), False)
+    for t, sum_ in sorted(places.items()):
+        if sum_ != 0:
+            same = (sum_ > 0) == last[1] and t - last[0] < SAME
+            last = t, sum_ > 0
+            ordered += [] if same else [last]
     found, broken = [], False
-    inside = bool(ordered) and not ordered[0][1]
-    start = np.float32(t_near)
+    depth = int(bool(ordered) and not ordered[0][1])
+    start, left = np.float32(t_near), None
     for t, enters in ordered:
         if t > t_solid:
             break
-        if enters == inside:
+        left = None if enters else t
+        if enters:
+            start = start if depth else t
+            depth += 1
+        elif depth == 0:
             broken = True
-        elif enters:
-            inside, start = True, t
         else:
-            inside = False
-            found.append((start, t, False))
-    if inside and math.isfinite(t_solid):
+            depth -= 1
+            if depth == 0:
+                found.append((start, t, False))
+    if depth and math.isfinite(t_solid):
         found.append((start, np.float32(t_solid), True))
-    elif inside:
+    elif depth:
         broken = True
+        if left is not None:
+            found.append((start, left, False))
     found = [(a, b, c) for a, b, c in found if (b >= a if c else np.float32(b - a) >= SHORTEST)]
     return found, broken
 
@@ -107,7 +120,13 @@ def test_intervals_are_those_of_the_loop(rays: list[tuple[list[tuple[float, bool
         ([(1, True), (2, False), (3, True), (4, False)], 2.5, [(1, 2, False)], False),
         ([(1, True)], 1.5, [(1, 1.5, True)], False),  # never left, but solid
         ([(1, True)], math.inf, [], True),
-        ([(1, True), (1.5, True), (2, False)], math.inf, [(1, 2, False)], True),
+        ([(1, True), (1.5, True), (2, False)], math.inf, [(1, 2, False)], True),  # one face is missing
+        ([(1, True), (1.5, True), (2, False), (3, False)], math.inf, [(1, 3, False)], False),  # a fold
+        ([(1, True), (1.5, True), (2, False), (3, False)], 2.5, [(1, 2.5, True)], False),
+        ([(1, True), (2, True), (3, False), (4, False), (5, True)], 6, [(1, 4, False), (5, 6, True)], False),
+        ([(2, False), (3, True), (4, False)], math.inf, [(NEAR, 2, False), (3, 4, False)], False),
+        ([(1, True), (1.5, True), (2, False), (3, True)], math.inf, [], True),
+        ([(1, True), (1 + 5e-6, True), (2, False)], 3.0, [(1, 2, False)], False),  # an edge, cast
         ([(1, True), (2, False), (3, False)], math.inf, [(1, 2, False)], True),
         ([(1, True), (2, False), (3, False)], 2.5, [(1, 2, False)], False),  # nobody looks behind the solid
         ([(1, True), (1, False)], math.inf, [], False),  # touched at an edge
@@ -122,6 +141,18 @@ def test_rules(hits: list[tuple[float, bool]], t_solid: float, wanted: list[tupl
     found = intervals_from_hits(*csr([hits]), np.float32([t_solid]))
     assert as_list(found, 0) == [(np.float32(a), np.float32(b), c) for a, b, c in wanted]
     assert found.broken.tolist() == [broken]
+
+
+def test_rays_from_outside_do_not_begin_within() -> None:
+    """Where a face is missing: not all the way from the camera."""
+    hits = csr([[(2, False), (3, True), (4, False)], [(2, False)], [(2, False)]])
+    found = intervals_from_hits(*hits, np.float32([np.inf, 1, 1]), may_begin_within=[False, False, True])
+    assert as_list(found, 0) == [(np.float32(3), np.float32(4), False)]
+    assert as_list(found, 1) == [] and as_list(found, 2) == [(np.float32(NEAR), np.float32(1), True)]
+    assert found.broken.tolist() == [True, False, False]
+    vertices = np.float32([[0, 0, 0], [1, 2, 1]])
+    assert in_box(vertices, np.float32([[0.5, 1.5, 0.5], [0.5, 2.5, 0.5]])).tolist() == [True, False]
+    assert not in_box(vertices[:0], np.zeros(3, np.float32))
 
 
 def sphere_hits(rays_o: np.ndarray, rays_d: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:

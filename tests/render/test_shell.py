@@ -35,6 +35,15 @@ def with_meshes(asset: BakedAsset, **meshes: BakedMesh) -> BakedAsset:
     return replace(asset, meshes={**asset.meshes, **meshes})
 
 
+def joined(parts: list[BakedMesh]) -> BakedMesh:
+    """One mesh of several."""
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in parts)])
+    return BakedMesh(
+        np.concatenate([mesh.vertices for mesh in parts]),
+        np.concatenate([m.faces + np.uint32(start) for m, start in zip(parts, starts, strict=False)]),
+    )
+
+
 def draw(
     ctx: moderngl.Context, asset: BakedAsset, host: str, mode: str = "colour", camera: Camera | None = None
 ) -> Image:
@@ -99,12 +108,7 @@ def test_overflow_is_counted_and_drawn(
     build_shell: Build, build_sphere: BuildMesh, ctx: moderngl.Context
 ) -> None:
     """A row of balls: pixels through several have more hits than the list holds, and lose none."""
-    row = [build_sphere(0.08, 2, centre=(0.0, y, 0.0)) for y in np.linspace(-0.6, 0.6, 7)]
-    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in row)])
-    outer = BakedMesh(
-        np.concatenate([mesh.vertices for mesh in row]),
-        np.concatenate([m.faces + np.uint32(start) for m, start in zip(row, starts, strict=False)]),
-    )
+    outer = joined([build_sphere(0.08, 2, centre=(0.0, y, 0.0)) for y in np.linspace(-0.6, 0.6, 7)])
     asset = with_meshes(build_shell(max_hits=4, stop=0.0), outer=outer, inner=NO_MESH)
     camera = look_at([0.02, -2.0, 0.03], [0, 0, 0], [0, 0, 1], 64, 48, 0.4)
     hits = np.bincount(camera_hits(outer, camera, NEAR).ray, minlength=64 * 48)
@@ -116,6 +120,34 @@ def test_overflow_is_counted_and_drawn(
         assert apart(frame.images, wanted, "colour", 5e-4) <= 0.01  # seven silhouettes
         again = renderer.draw(camera, (16, 12)), renderer.draw(camera)  # buffers of another size, and back
         assert np.array_equal(again[1].images["colour"], renderer.draw(camera).images["colour"])
+
+
+@pytest.mark.parametrize(("host", "max_hits"), [("compute", 16), ("compute", 1), ("fragment", 16)])
+def test_overlapping_pieces(
+    host: str, max_hits: int, build_shell: Build, build_sphere: BuildMesh, ctx: moderngl.Context
+) -> None:
+    """Three balls that run into each other: a ray has left when it has left them all, in one interval."""
+    middles = np.float32([-0.15, 0.0, 0.2])
+    outer = joined([build_sphere(0.2, 3, centre=(0.0, float(y), 0.0)) for y in middles])
+    asset = with_meshes(build_shell(max_hits=max_hits, stop=0.0), outer=outer, inner=NO_MESH)
+    camera = look_at([0.02, -2.0, 0.03], [0, 0, 0], [0, 0, 1], 64, 48, 0.4)
+    intervals, _ = shell_samples(asset, camera)
+    alone = np.diff(intervals.offsets) == 1
+    assert not intervals.broken.any() and alone.sum() > 300
+    rays_o, rays_d = (x.reshape(-1, 3) for x in camera.rays())
+    along = rays_d[:, 1:2] * (middles - rays_o[0, 1]) - (rays_o * rays_d)[:, [0, 2]].sum(-1, keepdims=True)
+    near = (rays_o**2).sum(-1, keepdims=True) - 2 * rays_o[:, 1:2] * middles + middles**2 - along**2
+    half = np.sqrt(np.maximum(0.2**2 - near, 0))
+    met = near < 0.17**2  # of each ball: far from its silhouette
+    through = alone & met.all(-1)
+    assert through.sum() > 200
+    wanted = (along + half).max(-1) - (along - half).min(-1)
+    with Renderer(ctx, asset, host) as renderer:
+        frame = renderer.draw(camera, mode="thickness")
+        length = frame.images["thickness"].reshape(-1)
+        assert np.abs(length - wanted)[through].max() < 0.01  # as far as 1280 faces are from a ball, twice
+        assert apart(frame.images, reference.draw(asset, camera, mode="thickness"), "thickness", 5e-4) <= 0.01
+        assert frame.stats["broken"] == 0
 
 
 def test_short_lists_of_large_pictures(

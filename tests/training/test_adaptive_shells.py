@@ -152,7 +152,7 @@ def test_intervals_of_two_spheres() -> None:
     """Through the rim a ray has one interval, over the core one that the inner sphere closes. Flat faces
     lie up to 5e-4 within the sphere, which a grazing ray sees tenfold; those are left out."""
     o, d = random_rays(3000)
-    found = Shell(sphere(0.4), sphere(0.35), 16).intervals(o, d)
+    found = Shell(sphere(0.4), sphere(0.35)).intervals(o, d)
     enter, leave = chord(o, d, 0.4)
     solid, _ = chord(o, d, 0.35)
     closest = np.linalg.norm(np.cross(o, d), axis=1)
@@ -166,6 +166,20 @@ def test_intervals_of_two_spheres() -> None:
     np.testing.assert_allclose(found.t_starts[ok], enter[rays[ok]], atol=5e-3)
     ends = np.where(np.isnan(solid), leave, solid)
     np.testing.assert_allclose(found.t_ends[ok], ends[rays[ok]], atol=5e-3)
+
+
+def test_every_hit_of_a_ray_counts() -> None:
+    """Forty plates in a row, as the shader casts them where its lists are too short."""
+    plate = np.float32([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
+    corners = np.concatenate([plate + np.float32([0, 0, -0.05 * k]) for k in range(40)])
+    faces = np.concatenate(
+        [4 * k + np.array([[0, 1, 2], [0, 2, 3]])[:, :: 1 if k % 2 == 0 else -1] for k in range(40)]
+    )
+    shell = Shell(BakedMesh(corners, faces.astype(np.uint32)), BakedMesh(corners[:0], faces[:0]))
+    found = shell.intervals(np.float32([[0.1, 0.2, 1]]), np.float32([[0, 0, -1]]))
+    np.testing.assert_allclose(found.t_starts, 1 + 0.1 * np.arange(20), atol=1e-4)
+    np.testing.assert_allclose(found.t_ends, 1.05 + 0.1 * np.arange(20), atol=1e-4)
+    assert not found.broken.any()
 
 
 def test_taking_rays_takes_their_intervals() -> None:
@@ -184,9 +198,9 @@ def test_rendering_is_the_formula() -> None:
     all that is left."""
     field = small_field()
     o, d = random_rays(60, seed=3)
-    sampler = Sampler(0.02, 0.05, 16, 16, 0.0)
+    sampler = Sampler(0.02, 0.05, 16, 0.0)
     rays = torch.from_numpy(o), torch.from_numpy(d)
-    samples = sampler.samples(Shell(sphere(0.45), sphere(0.2), 16).intervals(o, d), *rays)
+    samples = sampler.samples(Shell(sphere(0.45), sphere(0.2)).intervals(o, d), *rays)
     rgb, left = render(field, *rays, samples, 0.0)
     ray = np.repeat(np.arange(len(o)), np.diff(samples.offsets))
     x = o[ray] + samples.t[:, None] * d[ray]
@@ -208,7 +222,7 @@ def test_rendering_is_the_formula() -> None:
 
 def test_band_pixels_are_those_that_meet_the_shell(ball: PosedImages) -> None:
     pixels = PixelRays(ball, "cpu")
-    shell = Shell(sphere(0.47), sphere(0.42), 16)
+    shell = Shell(sphere(0.47), sphere(0.42))
     band = BandPixels.find(shell, pixels)
     rays_o, rays_d, *_ = pixels.rays(band.index)
     again = shell.intervals(rays_o.numpy(), rays_d.numpy())

@@ -4,9 +4,10 @@ The outer one is dilated from the surface, the inner one eroded (``level_set.py`
 Source: Wang et al. 2023, "Adaptive shells for efficient neural radiance field rendering", section 3.3. The
 paper takes these meshes as they are. What follows is our choice: small pieces are dropped, the meshes are
 decimated by quadric errors (Garland and Heckbert 1997), and where that moved the outer one inwards, or the
-inner one outwards, vertices are pushed back, so that the outer one holds all that it held before and the
-inner one no more. Cells in which training rays have found something are taken in, wherever they are: what an
-envelope has lost is lost for good.
+inner one outwards, by more than half a cell of the lattice, vertices are pushed back: the outer one then
+holds what it held before, and the inner one no more. Pushing for less would thicken the shell all over, and cost
+samples. Cells in which training rays have found something are taken in, wherever they are: what an envelope
+has lost is lost for good.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ from training.families.adaptive_shells.level_set import (
 
 ROUNDS = 3  # of pushing vertices: where faces meet at an angle they move less than their corners
 PUSH = 1.1  # of what is missing, so that few rounds do
+ENOUGH = 0.5  # cells that a mesh may lag
+PATIENCE = (
+    5  # fast_simplification's aggressiveness: it takes twice as long as with its own 7, and drifts less
+)
 FEW_FACES = 500  # a piece of fewer is not decimated
 
 Vertices = NDArray[np.float64]
@@ -44,13 +49,13 @@ class Options:
     Attributes:
         keep_faces: share of marching cubes' faces that decimation leaves; more are left where that drifts too
             far. 1 decimates nothing.
-        max_drift: in cells, how far decimation may move the surface to its wrong side before it is pushed.
+        max_drift: in cells, how far a surface may lie on its wrong side after decimation and pushing.
         smallest: in cells, side of a cube; pieces with less volume are dropped.
         bounded: whether an envelope that leaves the box is an error. Not so for contracted scenes.
         max_cut: world units that the outer tail of the kernel, not the surface, may be cut at the box.
     """
 
-    keep_faces: float = 0.1
+    keep_faces: float = 0.015
     max_drift: float = 1.0
     smallest: float = 4.0
     bounded: bool = True
@@ -211,15 +216,14 @@ def _mesh(
         return BakedMesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint32))
     cell, outwards = float(spacing.mean()), 1.0 if name == "outer" else -1.0
     kept = options.keep_faces
-    while True:  # until decimation drifts little enough
+    while True:  # until little enough is left of decimation's drift
         few_vertices, few_faces = _decimated(vertices, faces, kept)
-        drift = _lag(few_vertices, few_faces, vertices, outwards)[0].max()
-        if drift <= options.max_drift * cell or kept >= 1:
+        few_vertices, drift, left = _pushed(few_vertices, few_faces, vertices, outwards, ENOUGH * cell)
+        if left <= options.max_drift * cell or kept >= 1:
             break
         kept = min(2 * kept, 1.0)
-    facts[f"{name}_drift"] = float(drift / cell)
-    few_vertices, left = _pushed(few_vertices, few_faces, vertices, outwards, 0.01 * cell)
-    facts[f"{name}_drift_left"], facts[f"{name}_faces"] = left / cell, len(few_faces)
+    facts[f"{name}_drift"], facts[f"{name}_drift_left"] = drift / cell, left / cell
+    facts[f"{name}_faces"] = len(few_faces)
     return BakedMesh(few_vertices.astype(np.float32), few_faces.astype(np.uint32))
 
 
@@ -283,7 +287,7 @@ def _decimated(vertices: Vertices, faces: Faces, kept: float) -> tuple[Vertices,
     simplification = require("fast_simplification", "train")
     many_vertices, many_faces = _used(vertices, faces[~few])
     many_vertices, many_faces = simplification.simplify(
-        many_vertices.astype(np.float32), many_faces.astype(np.int32), target_reduction=1 - kept
+        many_vertices.astype(np.float32), many_faces.astype(np.int32), target_reduction=1 - kept, agg=PATIENCE
     )
     few_vertices, few_faces = _used(vertices, faces[few])
     together = np.concatenate([many_vertices.astype(np.float64), few_vertices])
@@ -304,23 +308,28 @@ def _lag(
 
 def _pushed(
     vertices: Vertices, faces: Faces, points: Vertices, outwards: float, enough: float
-) -> tuple[Vertices, float]:
-    """Vertices moved along their normals until no point lags by more than ``enough``; what still does.
+) -> tuple[Vertices, float, float]:
+    """Vertices moved along their normals until no point lags by more than ``enough``; how much one did, and
+    still does.
 
     Where two sheets of a mesh come closer than they are pushed, a round may do harm: the best one counts.
     """
     lag, face = _lag(vertices, faces, points, outwards)
-    best = lag.max(initial=0.0), vertices
+    drift = float(lag.max(initial=0.0))
+    missing = np.maximum(lag - enough, 0)
+    best = np.square(missing).sum(), vertices, drift
     for _ in range(ROUNDS):
-        if best[0] <= enough:
+        if best[0] == 0:
             break
         push = np.zeros(len(vertices))
         for corner in faces[face].T:
-            np.maximum.at(push, corner, PUSH * lag)
+            np.maximum.at(push, corner, PUSH * missing)
         vertices = vertices + outwards * push[:, None] * vertex_normals(vertices, faces)
         lag, face = _lag(vertices, faces, points, outwards)
-        best = min(best, (lag.max(initial=0.0), vertices), key=lambda found: float(found[0]))
-    return best[1], float(best[0])
+        missing = np.maximum(lag - enough, 0)
+        found = np.square(missing).sum(), vertices, float(lag.max(initial=0.0))
+        best = min(best, found, key=lambda one: float(one[0]))
+    return best[1], drift, best[2]
 
 
 def _thickness(outer: BakedMesh, inner: BakedMesh, s: Floats, box: NDArray[np.float64]) -> dict[str, float]:

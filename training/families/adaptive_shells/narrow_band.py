@@ -15,7 +15,7 @@ from torch import Tensor
 
 from render.asset import BakedMesh
 from render.errors import require
-from render.intervals import Intervals, Samples, contracted_widths, intervals_from_hits, samples_of
+from render.intervals import Intervals, Samples, contracted_widths, in_box, intervals_from_hits, samples_of
 from training import processes
 from training.families.adaptive_shells.field import ShellField
 from training.rays import PixelRays
@@ -36,7 +36,6 @@ class Sampler:
         single_width: world units; a thinner interval gets one sample.
         spacing: world units a further sample.
         max_samples: of an interval.
-        max_hits: on the outer mesh that a ray notices.
         stop: transmittance at which a ray ends.
         contracted: whether widths are contracted ones.
     """
@@ -44,7 +43,6 @@ class Sampler:
     single_width: float
     spacing: float
     max_samples: int
-    max_hits: int
     stop: float
     contracted: bool = False
 
@@ -63,21 +61,21 @@ class Shell:
         InshaderError: no Embree.
     """
 
-    def __init__(self, outer: BakedMesh, inner: BakedMesh, max_hits: int) -> None:
+    def __init__(self, outer: BakedMesh, inner: BakedMesh) -> None:
         require("embreex", "train")
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene
 
-        self.max_hits = max_hits
         self.outer, self.inner = EmbreeScene(), EmbreeScene() if len(inner.faces) else None
         TriangleMesh(self.outer, np.ascontiguousarray(outer.vertices[outer.faces], np.float32))
         if self.inner is not None:
             TriangleMesh(self.inner, np.ascontiguousarray(inner.vertices[inner.faces], np.float32))
+        self.vertices = outer.vertices
         corners = outer.vertices[outer.faces]
         self.normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
 
     def intervals(self, rays_o: Floats, rays_d: Floats) -> Intervals:
-        """Intervals of rays (n, 3), found by searching on behind each hit."""
+        """Intervals of rays (n, 3), found by searching on behind each hit, however many there are."""
         count = len(rays_o)
         solid = np.full(count, np.inf, np.float32)
         if self.inner is not None:
@@ -85,13 +83,11 @@ class Shell:
             solid = np.where(found["primID"] >= 0, found["tfar"], np.inf).astype(np.float32)
         active, reached = np.arange(count), np.zeros(count, np.float32)
         rays, ts, entering = [], [], []
-        for _ in range(self.max_hits):
+        while len(active):
             start = rays_o[active] + reached[active, None] * rays_d[active]
             found = self.outer.run(np.ascontiguousarray(start), rays_d[active], output=1)
             hit = found["primID"] >= 0
             active, face = active[hit], found["primID"][hit]
-            if not len(active):
-                break
             t = reached[active] + found["tfar"][hit]
             rays.append(active)
             ts.append(t)
@@ -104,7 +100,8 @@ class Shell:
         )
         order = np.argsort(ray, kind="stable")
         offsets = np.concatenate([[0], np.cumsum(np.bincount(ray, minlength=count))])
-        return intervals_from_hits(offsets, t[order], enters[order], solid)
+        within = in_box(self.vertices, rays_o)
+        return intervals_from_hits(offsets, t[order], enters[order], solid, may_begin_within=within)
 
 
 @dataclass(frozen=True, eq=False)

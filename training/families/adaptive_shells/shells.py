@@ -50,9 +50,9 @@ class Config(FieldConfig):
     )
     spacing: float = Field(0.011, gt=0, le=1, description="of further samples, world units")
     max_samples: int = Field(16, ge=1, le=64, description="of an interval")
-    max_hits: int = Field(16, ge=2, le=64, description="on the outer mesh that a ray notices")
+    max_hits: int = Field(16, ge=2, le=64, description="that a pixel's list holds; rays with more are cast")
     stop: float = Field(1e-3, ge=0, lt=1, description="transmittance at which a ray ends")
-    keep_faces: float = Field(0.1, gt=0, le=1, description="share of the faces that decimation leaves")
+    keep_faces: float = Field(0.015, gt=0, le=1, description="share of the faces that decimation leaves")
     band_rays: int = Field(1 << 13, ge=64, le=1 << 20, description="of a batch within the shell")
     band_rate: float = Field(1e-2, gt=0, le=1, description="learning rate within the shell")
     full_ray: float = Field(0.4, gt=0, lt=1, description="share of the budget that full rays get")
@@ -73,8 +73,7 @@ class Shells:
         )
         self.optimiser = adam(self.field.groups())
         self.sampler = Sampler(
-            *(config.single_width, config.spacing, config.max_samples, config.max_hits, config.stop),
-            config.contracted,
+            *(config.single_width, config.spacing, config.max_samples, config.stop, config.contracted)
         )
         self.meshes: dict[str, BakedMesh] = {}  # outer and inner, once they are cut out
         self.facts: dict[str, float] = {}
@@ -175,7 +174,7 @@ class Shells:
 
     def shell_of_meshes(self) -> Shell:
         if self.shell is None:
-            self.shell = Shell(self.meshes["outer"], self.meshes["inner"], self.config.max_hits)
+            self.shell = Shell(self.meshes["outer"], self.meshes["inner"])
         return self.shell
 
     # Model ----------------------------------------------------------------------------------------------
