@@ -40,10 +40,11 @@ from render.timing import PassTimer
 WIRES = {"inner": (1.0, 0.55, 0.1), "outer": (0.1, 0.5, 1.0)}  # colours of the meshes' edges
 LINE_WIDTH = 0.7  # of the half of a line within a face, in pixels near the middle of a picture
 NOTHING_MET = 1e30
-HEADER, RAY_BYTES, SAMPLE_BYTES = 16, 16, 16  # as in shell_work.glsl
+HEADER, RAY_BYTES, SAMPLE_BYTES = 16, 16, 16  # as in shell_work.glsl; the header as in shell_list.glsl, too
 SAMPLES = 2  # a pixel that there is room for at first
 LIST_BYTES = 1 << 27  # of hits, rays or samples: what OpenGL grants a buffer
 GROUP, MAX_GROUPS = 64, 65535  # as in shell_number.glsl; in a row
+LIST_GROUP = 128  # so that a row of groups is enough for LIST_BYTES
 MAX_PEELS = 1024
 TREE_BINDING = 5  # as in common/bvh.glsl
 SAMPLES_BINDING = RAYS_BINDING = 3  # as in shell_work.glsl and shell_cast.comp; of the answers one more
@@ -109,7 +110,12 @@ class MeshPasses(ABC):
             "version": COMPUTE if self.host == "compute" else FRAGMENT,
             "family": self.asset.shader,
             "expand": self.parts.expand,
-            "defines": {"CROP": 1, "START": NEAR, "SAME": float(SAME), "SHORTEST": float(SHORTEST), **modes, **defines},
+            "defines": {
+                **{"START": NEAR, "SAME": float(SAME), "SHORTEST": float(SHORTEST)},
+                **{"LIST_GROUP": LIST_GROUP, "CROP": 1},
+                **modes,
+                **defines,
+            },
         }
 
     def mesh_program(self, name: str, **defines: float) -> moderngl.Program:
@@ -242,7 +248,7 @@ class ComputePasses(MeshPasses):
         self.pixels = pixels
         self.room = max(1, min(int(self.parts.number("max_hits")), limit // (4 * pixels)))
         samples = min(SAMPLES * SAMPLE_BYTES * pixels, limit)
-        sizes = HEADER + RAY_BYTES * pixels, 4 * pixels, 4 * pixels * self.room, samples
+        sizes = HEADER + RAY_BYTES * pixels, HEADER + 8 * pixels, 4 * pixels * self.room, samples
         self.buffers = [self.ctx.buffer(reserve=size) for size in sizes]
 
     def draw_samples(self, camera: Camera, uniforms: dict[str, bytes], timer: PassTimer) -> None:
@@ -255,13 +261,15 @@ class ComputePasses(MeshPasses):
         hidden = int.from_bytes(uniforms["u_within"], "little") == 0
         with timer.measure("outer"), self.scratch.target(reads_depth=hidden):
             self.buffers[1].clear()
+            self.buffers[1].write(np.array([0, 1, 1, 0], np.uint32).tobytes())
+            self.targets.clear(uniforms["u_nothing"])
             self.meshes["outer"].draw(self.programs["list"])
         self.ctx.memory_barrier()
         self.targets.bind_images()
         with timer.measure("enter"):
-            self.header = self.enter(camera)
+            self.header = self.enter()
             if self.make_room(int(self.header[0])):
-                self.header = self.enter(camera)
+                self.header = self.enter()
         samples, rays, overflow = (int(count) for count in self.header[:3])
         with timer.measure(self.asset.driver):
             self.tables.bind([])
@@ -280,11 +288,11 @@ class ComputePasses(MeshPasses):
         for binding, buffer in enumerate(self.buffers):
             buffer.bind_to_storage_buffer(binding)
 
-    def enter(self, camera: Camera) -> NDArray[np.uint32]:
+    def enter(self) -> NDArray[np.uint32]:
         """List the samples of the hits that are listed; the header then."""
         self.buffers[0].write(bytes(HEADER))
         self.programs["enter"]["u_samples"] = self.buffers[3].size // SAMPLE_BYTES
-        self.programs["enter"].run(-(-camera.w // 8), -(-camera.h // 8))
+        self.programs["enter"].run_indirect(self.buffers[1])
         self.ctx.memory_barrier()
         return np.frombuffer(self.buffers[0].read(HEADER), np.uint32)
 

@@ -42,6 +42,13 @@ class Targets:
         for unit, texture in enumerate(self.textures):
             texture.bind_to_image(unit, read=False, write=True)
 
+    def clear(self, nothing: bytes) -> None:
+        """The picture becomes (r, g, b, coverage), four float32, everywhere, at no evaluation."""
+        for texture, values in zip(self.textures, (np.frombuffer(nothing, "f4"), np.zeros(4)), strict=True):
+            framebuffer = self.ctx.framebuffer([texture])
+            framebuffer.clear(*map(float, values))
+            framebuffer.release()
+
     def fill(self, screen: moderngl.VertexArray) -> None:
         """For the fragment host: draw a program over the whole viewport."""
         assert self.framebuffer is not None

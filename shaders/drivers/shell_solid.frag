@@ -1,9 +1,10 @@
-// The nearest hit on the inner mesh, which the depth test finds.
+// The nearest hit on the inner mesh, which the depth test finds. Without a discard, so that it is found before
+// this runs.
 #include "drivers/shell_face.glsl"
 layout(location = 0) out float o_t;
 
 void main() {
     bool enters;
-    o_t = face_hit(enters);
-    if (o_t == 0.0) discard;
+    float t = face_hit(enters);
+    o_t = t > 0.0 ? t : 1e30;
 }

@@ -5,9 +5,9 @@ Source: Wang et al. 2023, "Adaptive shells for efficient neural radiance field r
 paper takes these meshes as they are. What follows is our choice: small pieces are dropped, the meshes are
 decimated by quadric errors (Garland and Heckbert 1997), and where that moved the outer one inwards, or the
 inner one outwards, by more than half a cell of the lattice, vertices are pushed back: the outer one then
-holds what it held before, and the inner one no more. Pushing for less would thicken the shell all over, and cost
-samples. Cells in which training rays have found something are taken in, wherever they are: what an envelope
-has lost is lost for good.
+holds what it held before, and the inner one no more. Pushing for less would thicken the shell all over, and
+cost samples. Cells in which training rays have found something are taken in, wherever they are: what an
+envelope has lost is lost for good.
 """
 
 from __future__ import annotations

@@ -46,9 +46,9 @@ class Config(FieldConfig):
     task: Literal["shells"] = "shells"
     lattice: int = Field(256, ge=32, le=512, description="that the shell is cut from, along the longest side")
     single_width: float = Field(
-        0.022, gt=0, le=1, description="thinner intervals get one sample, world units"
+        0.026, gt=0, le=1, description="thinner intervals get one sample, world units"
     )
-    spacing: float = Field(0.011, gt=0, le=1, description="of further samples, world units")
+    spacing: float = Field(0.013, gt=0, le=1, description="of further samples, world units")
     max_samples: int = Field(16, ge=1, le=64, description="of an interval")
     max_hits: int = Field(16, ge=2, le=64, description="that a pixel's list holds; rays with more are cast")
     stop: float = Field(1e-3, ge=0, lt=1, description="transmittance at which a ray ends")
@@ -117,7 +117,7 @@ class Shells:
         if not self.config.contracted:
             close_where_it_stands(f, keep, size)
         options = Options(
-            keep_faces=self.config.keep_faces, max_drift=2.0, bounded=not self.config.contracted
+            keep_faces=self.config.keep_faces, max_drift=2.5, bounded=not self.config.contracted
         )
         envelope = extract(f, s, self.bounds, options, keep)
         self.meshes = {
