@@ -103,7 +103,8 @@ def intervals_from_hits(
     within = np.zeros(count, np.int64)  # how often a ray has entered where it begins
     within[ray[_firsts(ray) & (sign < 0)]] = 1
     within *= np.broadcast_to(np.asarray(may_begin_within, bool), count)
-    ray, t, sign = (part[t <= solid[ray]] for part in (ray, t, sign))  # nobody looks behind the solid
+    seen = t <= solid[ray]  # nobody looks behind the solid
+    ray, t, sign = ray[seen], t[seen], sign[seen]
     depth = _depths(ray, sign, within)
     before = np.where(_firsts(ray), within[ray], np.roll(depth, 1))
     begins, leaves = (sign > 0) & (before == 0), (sign < 0) & (before == 1)

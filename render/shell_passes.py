@@ -132,7 +132,7 @@ class MeshPasses(ABC):
 
     def uniforms(self, camera: Camera, mode: str) -> dict[str, bytes]:
         nothing = self.asset.background if mode == "colour" else np.zeros(3)
-        within = bool(in_box(self.box, camera.position))
+        within = bool(in_box(self.box, camera.position.astype(np.float32)))
         ahead = (camera.position - corners_of(self.box)) @ camera.world_from_camera[:3, 2]
         nearest = Z_NEAR if within else max(0.999 * float(ahead.min()), Z_NEAR)
         depth = nearest, max(1.001 * float(ahead.max()), 2 * nearest)

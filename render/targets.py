@@ -44,9 +44,10 @@ class Targets:
 
     def clear(self, nothing: bytes) -> None:
         """The picture becomes (r, g, b, coverage), four float32, everywhere, at no evaluation."""
-        for texture, values in zip(self.textures, (np.frombuffer(nothing, "f4"), np.zeros(4)), strict=True):
+        picture = np.frombuffer(nothing, "f4").tolist()
+        for texture, (r, g, b, coverage) in zip(self.textures, (picture, [0.0] * 4), strict=True):
             framebuffer = self.ctx.framebuffer([texture])
-            framebuffer.clear(*map(float, values))
+            framebuffer.clear(r, g, b, coverage)
             framebuffer.release()
 
     def fill(self, screen: moderngl.VertexArray) -> None:

@@ -1,6 +1,6 @@
 // First pass of a compute host: draws the pixels of rays that meet nothing and lists the others for the pass
 // that evaluates, so that no lane of that one idles. The driver defines, before it includes this file:
-//   bool ray_enters(vec2 pixel, out uint entry)    whether the ray meets anything, and what its entry is to hold
+//   bool ray_enters(vec2 pixel, out uint entry)  whether the ray meets anything; what its entry holds
 #include "drivers/ray_list.glsl"
 
 layout(local_size_x = 64) in;

@@ -2,7 +2,7 @@
 // Both hosts share it: march.comp and march.frag. Its numpy twin is in render/drivers/march.py.
 //
 // A family defines (shaders/families/):
-//   FIELD_BLOCKS, HEAD_BLOCKS                                       vec4 of a sample's values and of a ray's head
+//   FIELD_BLOCKS, HEAD_BLOCKS                                       vec4 of a sample's values, a ray's head
 //   void field_evaluate(vec3 u, out vec4 y[FIELD_BLOCKS])           values at u in [0, 1]
 //   float field_density(vec4 y[FIELD_BLOCKS], vec3 d)               sigma, per world unit, of a ray along d
 //   void field_head(vec3 d, out vec4 head[HEAD_BLOCKS])             what the colours of a ray have in common

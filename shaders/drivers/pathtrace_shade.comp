@@ -16,7 +16,7 @@ const int FREE_BOUNCES = 3;           // before Russian roulette begins
 
 uniform int u_bounce, u_bounces, u_neural;
 uniform float u_clamp;                // 0: not
-uniform sampler2D u_reflected;        // what white metal reflects by single scattering, by roughness and cosine
+uniform sampler2D u_reflected;  // what white metal reflects by single scattering, by roughness and cosine
 
 struct Material {
     int kind;

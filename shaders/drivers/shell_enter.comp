@@ -23,7 +23,8 @@ uint walk_samples(int pixel, vec3 o, vec3 d, float solid, uint first, out float 
         length_ += ends.y - ends.x;
         for (float i = 0.0; i < n && first != NO_PLACE; i += 1.0) {
             float last = closed && i == n - 1.0 ? 1.0 : 0.0;
-            work_samples[first + number + uint(i)] = vec4(ends.x + (i + 0.5) * delta, delta, float(pixel), last);
+            vec4 sample_ = vec4(ends.x + (i + 0.5) * delta, delta, float(pixel), last);
+            work_samples[first + number + uint(i)] = sample_;
         }
         number += uint(n);
     }

@@ -41,8 +41,7 @@ float hit_next(int pixel, vec3 o, vec3 d, float after, out int sign_) {
 #endif
 
 // The next interval; false where there is no other. Tested at the top, and all that is used afterwards set
-// before it: after a do-while, compilers of software rasterisers may hold what later rounds of other lanes made
-// of it.
+// before it: after a do-while, software rasterisers may hold what later rounds of other lanes made of it.
 bool interval_next(inout Walk walk, int pixel, vec3 o, vec3 d, float solid, out vec2 ends, out bool closed) {
     bool found = false;
     ends = vec2(0.0);

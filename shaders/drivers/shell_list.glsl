@@ -1,5 +1,5 @@
-// The hits of each pixel on the outer mesh: t where the ray enters, -t where it leaves, in no order. Hits beyond
-// u_room are counted and not kept. Behind the counts of all pixels stands which pixels have any.
+// The hits of each pixel on the outer mesh: t where the ray enters, -t where it leaves, in no order. Hits
+// beyond u_room are counted and not kept. Behind the counts of all pixels stands which pixels have any.
 layout(std430, binding = 1) buffer shell_counts {
     uint list_groups_x, list_groups_y, list_groups_z;  // of LIST_GROUP pixels that have hits, as a dispatch
     uint list_pixels;                                  // that have hits

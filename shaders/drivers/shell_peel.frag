@@ -1,4 +1,4 @@
-// The nearest hits beyond a ray's last one, entering and leaving; the smallest stay (blending). Fragment host.
+// The nearest hits beyond a ray's last one, entering and leaving; the smallest stay (blending).
 #include "drivers/shell_face.glsl"
 
 uniform highp sampler2D u_walk;  // t of the last hit

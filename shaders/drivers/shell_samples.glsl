@@ -21,8 +21,8 @@ Walk walk_start(bool within) {
     return Walk(START, START, 0.0, within ? 0.0 : 2.0, 0.0);
 }
 
-// One hit further, entering where sign is above 0, leaving below 0, none if 0. An interval that ends by it has
-// its ends in `ends` and is found; t becomes NONE where the ray is over.
+// One hit further, entering where sign is above 0, leaving below 0, none if 0. An interval that ends by it is
+// found and has its ends in `ends`; t becomes NONE where the ray is over.
 bool walk_on(inout Walk walk, float t, int sign_, float solid, out vec2 ends, out bool closed) {
     // a first hit that leaves: the ray began within the shell
     if (walk.kind == 0.0 && sign_ < 0) walk.depth = 1.0;

@@ -1,5 +1,4 @@
-// The nearest hit on the inner mesh, which the depth test finds. Without a discard, so that it is found before
-// this runs.
+// The nearest hit on the inner mesh, which the depth test finds; before this runs, as nothing is discarded.
 #include "drivers/shell_face.glsl"
 layout(location = 0) out float o_t;
 

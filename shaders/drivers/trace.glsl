@@ -4,7 +4,7 @@
 // A family defines (shaders/families/), for u in [0, 1]:
 //   float field_distance(vec3 u)                    f: world units, negative inside
 //   vec4 field_distance_gradient(vec3 u)            its slope by u in .xyz, f in .w
-//   vec3 field_colour(vec3 u, vec3 n, vec3 d)       display colour; unit normal and unit direction in the world
+//   vec3 field_colour(vec3 u, vec3 n, vec3 d)       display colour; unit normal and direction in the world
 #include "drivers/trace_ray.glsl"
 #include "drivers/trace_search.glsl"
 #include family

@@ -6,7 +6,7 @@
 //   float cell_distance(vec3 x)                     f: world units, negative inside
 // and where SHADING is defined
 //   vec4 cell_distance_gradient(vec3 x)             its slope by x in .xyz, f in .w
-//   vec3 cell_colour(vec3 x, vec3 n, vec3 d)        display colour; unit normal and unit direction in the world
+//   vec3 cell_colour(vec3 x, vec3 n, vec3 d)        display colour; unit normal and direction in the world
 #define CELLS
 #include "drivers/trace_ray.glsl"
 #include "drivers/trace_bank.glsl"

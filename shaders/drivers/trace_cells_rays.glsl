@@ -12,7 +12,7 @@ layout(std430, binding = 2) buffer cells_entries {
     uint entries[];    // three for each place in a queue: ray, network, rank in the network's bin
 };
 layout(std430, binding = 3) buffer cells_bins {
-    uint bins[];       // rays that wait for each network, by queue; then where the network's part of sorted begins
+    uint bins[];       // rays that wait for each network, by queue; then where its part of sorted begins
 };
 layout(std430, binding = 4) buffer cells_work {
     uint item_groups_x, item_groups_y, item_groups_z, item_count;

@@ -10,7 +10,9 @@ void main() {
     uint each = (n + 127u) / 128u, first = min(lane * each, n), end = min(first + each, n);
     uint bin = uint(u_queue) * n;
     uvec2 total = uvec2(0u);  // rays and items
-    for (uint k = first; k < end; ++k) total += uvec2(bins[bin + k], (bins[bin + k] + uint(GROUP) - 1u) / uint(GROUP));
+    for (uint k = first; k < end; ++k) {
+        total += uvec2(bins[bin + k], (bins[bin + k] + uint(GROUP) - 1u) / uint(GROUP));
+    }
     sums[lane] = total;
     barrier();
     for (uint step = 1u; step < 128u; step *= 2u) {

@@ -6,7 +6,8 @@
 
 const float EVALUATIONS = 128.0;
 const int LAYERS = 3;
-const float FRONTAL = 0.7, PROBE_REACH = 8.0, WIDE = 4.0, DEEP = 1e9, CLOSED = 0.004, HASTE = 0.0625, SLOWEST = 0.6;
+const float FRONTAL = 0.7, PROBE_REACH = 8.0, WIDE = 4.0, DEEP = 1e9, CLOSED = 0.004;
+const float HASTE = 0.0625, SLOWEST = 0.6;
 const float NEAR_PROBE = 0.1;
 const int SEARCH = 0, REFINE = 1, PROBE = 2, HIT = 3, GRAZE = 4, LEFT = 5;
 
@@ -118,7 +119,8 @@ void search_step(Ray ray, float longest, float f, inout Search s) {
     bool searching = s.stage == SEARCH || s.stage == GRAZE;
     float next = trace_next(ray, searching && !stays ? s.t : ray.t1);
     s.t = searching && !stays ? next : s.t;
-    if (s.stage == SEARCH && (s.t >= ray.t1 || s.cost >= EVALUATIONS)) s.stage = s.low < 1.0 && EDGES ? GRAZE : LEFT;
+    bool over = s.t >= ray.t1 || s.cost >= EVALUATIONS;
+    if (s.stage == SEARCH && over) s.stage = s.low < 1.0 && EDGES ? GRAZE : LEFT;
 }
 
 // The layer at s.th, given the field there: f, and its slope in the world. Returns what it covers of the

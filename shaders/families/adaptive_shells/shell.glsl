@@ -1,5 +1,6 @@
 // Adaptive shells: leaf functions for drivers/shell_sum.glsl. The numpy twin is render/shell_field.py.
-// geometry: features, u -> [f, log kappa, predicted normal 3, h]; colour: h, normal, direction -> display colour.
+// geometry: features, u -> [f, log kappa, predicted normal 3, h]
+// colour: h, normal, direction -> display colour
 #asset grid features
 #asset network geometry
 #asset network colour
@@ -30,7 +31,8 @@ float log_sigmoid(float z) {
 float field_optical(vec4 y[FIELD_BLOCKS], vec3 v) {
     float kappa = exp(clamp(y[0].y, log(min_kappa), log(max_kappa)));
     float half_change = 0.5 * min(dot(field_normal(y), v), 0.0);
-    return max(log_sigmoid(kappa * (y[0].x - half_change)) - log_sigmoid(kappa * (y[0].x + half_change)), 0.0);
+    float before = kappa * (y[0].x - half_change), after = kappa * (y[0].x + half_change);
+    return max(log_sigmoid(before) - log_sigmoid(after), 0.0);
 }
 
 // d: a unit vector.

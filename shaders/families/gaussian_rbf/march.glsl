@@ -30,7 +30,8 @@ vec3 field_colour(vec4 head[HEAD_BLOCKS], vec4 y[FIELD_BLOCKS]) {
     y[0].x = 1.0;  // the density's place is the bias's
     vec3 z = vec3(0.0);
     for (int i = 0; i < FIELD_BLOCKS; ++i) {
-        z += vec3(dot(head[i], y[i]), dot(head[FIELD_BLOCKS + i], y[i]), dot(head[2 * FIELD_BLOCKS + i], y[i]));
+        vec4 red = head[i], green = head[FIELD_BLOCKS + i], blue = head[2 * FIELD_BLOCKS + i];
+        z += vec3(dot(red, y[i]), dot(green, y[i]), dot(blue, y[i]));
     }
     return 1.0 / (1.0 + exp(-z));
 }
