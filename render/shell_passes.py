@@ -8,8 +8,9 @@ Pixels with more hits than a list holds are drawn by casting their rays through 
 fragment host peels the outer mesh: each peel shows the nearest hits of either kind beyond the last one, until
 no face is left.
 
-Distances are those to a face's plane along the ray, in float32; the depth buffer only tells which face is
-near, and which ones the compute host need not list, being behind the inner mesh.
+Distances are those to a face's plane along the ray, in float32, never the depth buffer's. From outside of
+the box of the shell it tells which face is the nearest, and which ones the compute host need not list, being
+behind the inner mesh; from within it would be too coarse, and the smallest distance stays by blending.
 """
 
 from __future__ import annotations
@@ -130,9 +131,13 @@ class MeshPasses(ABC):
         found: moderngl.Program = self.programs[name]
         return found
 
+    def within(self, camera: Camera) -> bool:
+        """Whether rays may begin within the shell. Depth buffers are then too coarse, and are not used."""
+        return bool(in_box(self.box, camera.position.astype(np.float32)))
+
     def uniforms(self, camera: Camera, mode: str) -> dict[str, bytes]:
         nothing = self.asset.background if mode == "colour" else np.zeros(3)
-        within = bool(in_box(self.box, camera.position.astype(np.float32)))
+        within = self.within(camera)
         ahead = (camera.position - corners_of(self.box)) @ camera.world_from_camera[:3, 2]
         nearest = Z_NEAR if within else max(0.999 * float(ahead.min()), Z_NEAR)
         depth = nearest, max(1.001 * float(ahead.max()), 2 * nearest)
@@ -162,7 +167,8 @@ class MeshPasses(ABC):
         else:
             uniforms = self.uniforms(camera, mode)
             self.solid.resize(size)
-            with timer.measure("inner"), self.solid.target():
+            outside = not self.within(camera)
+            with timer.measure("inner"), self.solid.target(None if outside else moderngl.MIN, outside):
                 self.solid.clear(NOTHING_MET)
                 write_uniforms([self.programs["solid"]], uniforms)
                 self.meshes["inner"].draw(self.programs["solid"])
@@ -258,8 +264,7 @@ class ComputePasses(MeshPasses):
         uniforms["u_room"] = np.int32(self.room).tobytes()
         write_uniforms(self.programs.values(), uniforms)
         self.bind_buffers()
-        hidden = int.from_bytes(uniforms["u_within"], "little") == 0
-        with timer.measure("outer"), self.scratch.target(reads_depth=hidden):
+        with timer.measure("outer"), self.scratch.target(depth=not self.within(camera)):
             self.buffers[1].clear()
             self.buffers[1].write(np.array([0, 1, 1, 0], np.uint32).tobytes())
             self.targets.clear(uniforms["u_nothing"])

@@ -99,16 +99,16 @@ class Layer:
         self.framebuffer.depth_mask = self.has_depth
 
     @contextmanager
-    def target(self, blending: int | None = None, reads_depth: bool = False) -> Iterator[None]:
-        """Draw into it; the nearest stays where it has a depth buffer of its own.
+    def target(self, blending: int | None = None, depth: bool = False) -> Iterator[None]:
+        """Draw into it.
 
         Args:
             blending: moderngl.MIN or MAX of what is there and what is drawn.
-            reads_depth: draw only what is nearer than another layer's depth.
+            depth: draw only what the depth buffer has farther; it changes if it is the layer's own.
         """
         assert self.framebuffer is not None
         flags = moderngl.NOTHING if blending is None else moderngl.BLEND
-        flags |= moderngl.DEPTH_TEST if self.has_depth or reads_depth else moderngl.NOTHING
+        flags |= moderngl.DEPTH_TEST if depth else moderngl.NOTHING
         with self.ctx.scope(self.framebuffer, enable_only=flags):
             if blending is not None:
                 self.ctx.blend_equation = blending  # type: ignore[assignment]

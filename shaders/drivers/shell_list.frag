@@ -1,4 +1,5 @@
-// Every hit on the outer mesh, into the list of its pixel; what lies behind the inner mesh is not asked for.
+// Every hit on the outer mesh, into the list of its pixel. From outside what lies behind the inner mesh is left
+// out, by the depth test.
 layout(early_fragment_tests) in;
 #include "drivers/shell_face.glsl"
 #include "drivers/shell_list.glsl"
