@@ -1,5 +1,5 @@
-// Every hit on the outer mesh, into the list of its pixel. From outside what lies behind the inner mesh is left
-// out, by the depth test.
+// Every hit on the outer mesh, into the list of its pixel. From outside, the depth test leaves out what lies
+// behind the inner mesh.
 layout(early_fragment_tests) in;
 #include "drivers/shell_face.glsl"
 #include "drivers/shell_list.glsl"

@@ -48,7 +48,7 @@ bool interval_seen(vec3 o, vec3 d, inout vec2 ends, inout bool closed) {
     vec2 seen = box_interval(o, d, u_crop_low, u_crop_high);
     closed = closed && ends.y <= seen.y;
     ends = vec2(max(ends.x, seen.x), min(ends.y, seen.y));
-    return ends.y - ends.x >= SHORTEST;
+    return ends.y - ends.x >= (closed ? 0.0 : SHORTEST);
 #else
     return true;
 #endif

@@ -1,5 +1,5 @@
-// The nearest hit on the inner mesh, which the depth test finds or blending; nothing is discarded, so that the
-// depth test comes first.
+// The nearest hit on the inner mesh, which the depth test finds or blending. Nothing is discarded, so that the
+// test comes first.
 #include "drivers/shell_face.glsl"
 layout(location = 0) out float o_t;
 
