@@ -1,4 +1,4 @@
-// The nearest hit on the inner mesh, which the depth test finds or blending. Nothing is discarded, so that the
+// The nearest hit on the inner mesh, by the depth test or by blending. Nothing is discarded, so that the
 // test comes first.
 #include "drivers/shell_face.glsl"
 layout(location = 0) out float o_t;
