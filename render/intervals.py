@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 NEAR = 1e-3  # world units: what is nearer to a ray's origin is not met
-SAME = np.float32(1e-5)  # world units: hits of one kind that are nearer to each other are one
+SAME = np.float32(2e-5)  # times t, or 1: hits of one kind that are nearer to each other are one
 SHORTEST = np.float32(1e-6)  # world units: rounding makes shorter ones, where a ray passes along an edge
 Array = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -78,7 +78,7 @@ def intervals_from_hits(
 
     Hits up to ``t_near`` and such that are not finite do not count. Hits at the same place count as one: it
     enters if more of them enter than leave, and is none if as many do. So do hits of one kind in a row that
-    are less than ``SAME`` apart, as casting a ray at an edge makes them.
+    are less than ``SAME`` apart, as casting a ray makes them, at an edge or by rounding.
 
     Entering hits are counted: where the mesh folds or overlaps itself, a ray has entered twice, and its
     interval ends where it has left twice. If a ray's first hit leaves, the ray began within the shell, and
@@ -193,7 +193,9 @@ def _merged(ray: Ints, t: Array, entering: Bools, near: Array) -> tuple[Ints, Ar
     places, total = places[total != 0], total[total != 0]
     ray, t, enters = ray[places], t[places], total > 0
     same = np.zeros(len(ray), bool)
-    same[1:] = (ray[1:] == ray[:-1]) & (enters[1:] == enters[:-1]) & (t[1:] - t[:-1] < SAME)
+    same[1:] = (
+        (ray[1:] == ray[:-1]) & (enters[1:] == enters[:-1]) & (t[1:] - t[:-1] < SAME * np.maximum(t[1:], 1))
+    )
     return ray[~same], t[~same], np.where(enters, 1, -1)[~same]
 
 

@@ -28,7 +28,7 @@ bool walk_on(inout Walk walk, float t, int sign_, float solid, out vec2 ends, ou
     if (walk.kind == 0.0 && sign_ < 0) walk.depth = 1.0;
     bool over = t >= NONE || t > solid, inside = walk.depth > 0.0;
     bool enters = !over && sign_ > 0, leaves = !over && sign_ < 0;
-    if (float(sign_) == walk.kind && t - walk.t < SAME) enters = leaves = false;
+    if (float(sign_) == walk.kind && t - walk.t < SAME * max(t, 1.0)) enters = leaves = false;
     closed = over && solid < NONE;
     // what is never left ends at the last hit if that one leaves
     bool ended = over ? inside && walk.kind < 0.0 : leaves && walk.depth == 1.0;

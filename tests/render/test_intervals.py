@@ -46,7 +46,7 @@ def loop(hits: list[tuple[float, bool]], t_solid: float, t_near: float) -> tuple
     last = (np.float32(-1), False)
     for t, sum_ in sorted(places.items()):
         if sum_ != 0:
-            same = (sum_ > 0) == last[1] and t - last[0] < SAME
+            same = (sum_ > 0) == last[1] and t - last[0] < SAME * max(t, np.float32(1))
             last = t, sum_ > 0
             ordered += [] if same else [last]
     found, broken = [], False

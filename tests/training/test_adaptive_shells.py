@@ -276,10 +276,12 @@ def model(ball: PosedImages) -> Shells:
 
 
 def test_the_shell_is_around_the_ball(model: Shells) -> None:
-    """Both meshes lie about the radius of 0.45 that pictures show; on a lattice this coarse, within 0.06."""
-    outer, inner = (np.linalg.norm(model.meshes[name].vertices, axis=1) for name in ("outer", "inner"))
-    assert np.median(inner) < 0.45 < np.median(outer)
-    assert np.abs(np.median(outer) - 0.45) < 0.06 and np.abs(np.median(inner) - 0.45) < 0.06
+    """Both meshes lie about the radius of 0.45 that pictures show; on a lattice this coarse, within 0.06. The
+    ball may be hollow, so that a part of their vertices is on the side that nobody sees."""
+    outer, inner = (
+        np.quantile(np.linalg.norm(model.meshes[name].vertices, axis=1), 0.9) for name in ("outer", "inner")
+    )
+    assert 0.45 - 0.06 < inner < 0.45 < outer < 0.45 + 0.06
 
 
 def test_few_samples_draw_the_ball(model: Shells, ctx: moderngl.Context) -> None:

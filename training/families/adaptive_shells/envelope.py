@@ -291,7 +291,16 @@ def _decimated(vertices: Vertices, faces: Faces, kept: float) -> tuple[Vertices,
     )
     few_vertices, few_faces = _used(vertices, faces[few])
     together = np.concatenate([many_vertices.astype(np.float64), few_vertices])
-    return _used(together, np.concatenate([many_faces.astype(np.int64), few_faces + len(many_vertices)]))
+    return _used(
+        together, np.concatenate([_unfolded(many_faces.astype(np.int64)), few_faces + len(many_vertices)])
+    )
+
+
+def _unfolded(faces: Faces) -> Faces:
+    """Without pairs of faces of the same corners: back to back they hold nothing, and a cast ray meets only
+    one of them."""
+    _, inverse, counts = np.unique(np.sort(faces, 1), axis=0, return_inverse=True, return_counts=True)
+    return faces[counts[inverse.ravel()] == 1]
 
 
 def _lag(

@@ -22,7 +22,7 @@ from training.rays import PixelRays
 from training.surface.neus import optical_thickness
 
 RAYS_AT_ONCE = 1 << 18
-AGAIN = 1e-5  # world units behind a hit, where the search for the next one begins
+AGAIN = 1e-5  # times t, or 1: so far behind a hit the search for the next one begins
 OPAQUE = 50.0  # optical thickness of a sample that takes all the light that is left
 
 Floats = NDArray[np.float32]
@@ -92,7 +92,7 @@ class Shell:
             rays.append(active)
             ts.append(t)
             entering.append((self.normals[face] * rays_d[active]).sum(-1) < 0)
-            reached[active] = t + AGAIN
+            reached[active] = t + AGAIN * np.maximum(t, 1)
             active = active[t < solid[active]]
         ray, t, enters = (
             np.concatenate([np.zeros(0, kind), *parts])
