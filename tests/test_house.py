@@ -96,13 +96,3 @@ def test_nothing_is_left_for_later() -> None:
         if mark.search(line)
     ]
     assert not left, "\n".join(left)
-
-
-def test_lines_of_shaders_are_as_short_as_those_of_modules() -> None:
-    long = [
-        f"{path.relative_to(ROOT)}:{number}: {len(line)} columns"
-        for path in TEXTS
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        if path.is_relative_to(ROOT / "shaders") and len(line) > 110
-    ]
-    assert not long, "\n".join(long)

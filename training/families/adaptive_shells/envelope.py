@@ -36,7 +36,7 @@ ENOUGH = 0.5  # cells that a mesh may lag
 PATIENCE = (
     5  # fast_simplification's aggressiveness: it takes twice as long as with its own 7, and drifts less
 )
-FEW_FACES = 500  # a piece of fewer is not decimated
+FEW_FACES = 500  # a piece of fewer is not decimated, and as many are left of a mesh
 
 Vertices = NDArray[np.float64]
 Faces = NDArray[np.int64]
@@ -215,7 +215,7 @@ def _mesh(
         facts[f"{name}_faces"] = 0
         return BakedMesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint32))
     cell, outwards = float(spacing.mean()), 1.0 if name == "outer" else -1.0
-    kept = options.keep_faces
+    kept = max(options.keep_faces, min(FEW_FACES / len(faces), 1.0))
     while True:  # until little enough is left of decimation's drift
         few_vertices, few_faces = _decimated(vertices, faces, kept)
         few_vertices, drift, left = _pushed(few_vertices, few_faces, vertices, outwards, ENOUGH * cell)
