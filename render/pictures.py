@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,6 +35,8 @@ def write_png(path: Path, picture: NDArray[Any]) -> None:
     Raises:
         OSError: the file cannot be written.
     """
+    import imageio.v3 as iio  # slower to import than all that shows a picture
+
     with replacing(path) as temporary:
         iio.imwrite(temporary, eight_bits(picture), extension=".png")
 

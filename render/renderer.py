@@ -7,7 +7,8 @@
 A *driver* is a module of ``render/drivers`` with ``MODES``, ``HOSTS``, ``check(asset)``, a class ``Passes``
 and the numpy twin ``reference(asset, camera, mode)``; the asset names it. ``pathtrace`` stands above them: it
 is asked for by name and has no twin. A driver that knows a state has ``read_state`` for it, whose result its
-passes and its twin get.
+passes and its twin get. Passes may have an attribute ``crop`` (what of the world is seen), ``ready(mode)``
+(whether nothing has to be compiled first) and ``counts()``, numbers of a frame and perhaps a ``warning``.
 """
 
 from __future__ import annotations

@@ -20,17 +20,19 @@ import numpy as np
 import pytest
 
 from render import reference
-from render.asset import read_asset
+from render.asset import BakedAsset, read_asset, write_asset
 from render.camera import look_at
 from render.export import main as export_main
 from render.metrics import psnr, ssim
 from scenes import load_dataset, load_scene
 from scenes.dataset import composite
+from training import preview
 from training import run as training_run
 from training.checkpoint import read_checkpoint
 from training.cli import main
 from training.families import find_task
 
+ROOT = Path(__file__).parents[1]
 SMALL = [
     "gaussian_rbf.levels=4",
     "gaussian_rbf.log2_table_size=12",
@@ -47,6 +49,12 @@ FILES = {
     "comparison.png",
     "results.json",
 }
+
+
+@pytest.fixture(autouse=True)
+def no_previews(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, what is in a folder is there for its own reason."""
+    monkeypatch.setattr(preview, "FIRST", float("inf"))
 
 
 @pytest.fixture
@@ -489,7 +497,10 @@ def test_ctrl_c_and_resume(data: Path, tmp_path: Path, no_gl: None) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in said, said
     assert said.splitlines()[-1] == "render-train: interrupted"
-    assert {path.name for path in out.iterdir()} == {"checkpoint.safetensors", "config.yaml", "log.jsonl"}
+    left = {path.name for path in out.iterdir()} - {
+        "asset.safetensors"
+    }  # on a slow machine, of what there is
+    assert left == {"checkpoint.safetensors", "config.yaml", "log.jsonl"}
     done = read_checkpoint(out / "checkpoint.safetensors")[1]["position"]
     assert 0 < done["total_steps"] and 0 < done["seconds"] < 5
 
@@ -500,6 +511,33 @@ def test_ctrl_c_and_resume(data: Path, tmp_path: Path, no_gl: None) -> None:
     assert done["seconds"] < results["seconds"]["train"] < 15
     steps = [json.loads(text)["step"] for text in (out / "log.jsonl").read_text().splitlines()]
     assert steps == sorted(set(steps)) and steps[-1] == results["steps"]
+
+
+def test_a_window_beside_the_training(
+    data: Path, tmp_path: Path, no_gl: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of its own that is handed the run folder; there is an asset long before the end."""
+    started: list[tuple[list[str], bool]] = []
+
+    class Viewer:
+        def __init__(self, command: list[str], stdin: int, start_new_session: bool) -> None:
+            started.append((command, start_new_session))
+
+    seen: list[str] = []
+
+    def written(path: Path, asset: BakedAsset) -> int:
+        seen.append(asset.scene["name"])
+        return write_asset(path, asset)
+
+    monkeypatch.setattr(preview, "FIRST", 0.0)
+    monkeypatch.setattr(preview, "write_asset", written)
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", Viewer)
+        assert main([*command_line(data, tmp_path / "out"), "--view"]) == 0
+    command = [sys.executable, "-m", "viewer.cli", str(tmp_path / "out")]
+    assert started == [(command, True)] and seen
+    told = subprocess.run([*command[:-1], "--version"], capture_output=True, text=True, cwd=ROOT)
+    assert told.returncode == 0 and told.stdout.startswith("render-view")
 
 
 def test_other_settings_do_not_resume(

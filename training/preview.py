@@ -34,7 +34,7 @@ class Previews:
             asset = self.model.preview()
             if asset is not None:
                 write_asset(self.path, self.complete(asset))
-        except InshaderError:  # there is no surface yet, or what else keeps an asset from being drawn
+        except (InshaderError, OSError):  # no surface yet, a full disk: the end will tell if it is one
             pass
         end = time.monotonic()
         self._due = end + max(EVERY, (end - start) / SHARE)

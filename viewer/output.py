@@ -15,9 +15,7 @@ from render.camera import Camera
 from render.camera_path import orbit
 from render.errors import InshaderError
 from render.files import atomic_write
-from render.film import FPS, SECONDS, path_cameras
 from render.pictures import exr_channels, write_exr, write_png
-from render.video import write_video
 from viewer import tracing
 from viewer.names import free_path, short_name
 from viewer.session import Session
@@ -69,6 +67,9 @@ def film(session: Session, window: tuple[int, int], folder: Path) -> None:
     Raises:
         InshaderError: the path takes too long.
     """
+    from render.film import FPS, SECONDS, path_cameras
+    from render.video import write_video
+
     if session.take is not None:
         return
     w, h = (max(side - side % 2, 2) for side in session.settings.written(window))
@@ -79,15 +80,17 @@ def film(session: Session, window: tuple[int, int], folder: Path) -> None:
         cameras = orbit(start, up, session.viewpoint.centre, round(FPS * SECONDS))
     else:
         cameras = path_cameras(keys, "the camera path")
-    steps = write_video(path, _film_pictures(session, cameras), (w, h), FPS)
+    steps = write_video(path, _film_pictures(session, cameras, 1 / FPS), (w, h), FPS)
     session.path.playing = False
     session.take = Take(f"filming {w} x {h} pixels", path, steps, len(cameras))
 
 
-def _film_pictures(session: Session, cameras: list[Camera]) -> Iterator[NDArray[np.uint8] | None]:
+def _film_pictures(
+    session: Session, cameras: list[Camera], seconds: float
+) -> Iterator[NDArray[np.uint8] | None]:
     for number, camera in enumerate(cameras):
         if number:
-            session.puppeteer.advance(1 / FPS)
+            session.puppeteer.advance(seconds)
         yield from _drawn(session, camera, None)
 
 

@@ -91,7 +91,7 @@ def state_line(session: Session, size: tuple[int, int]) -> str:
         parts.append(f"{session.tracer.samples} samples")
     median = session.pace.times.percentile(50)
     if median:
-        parts.append(f"{1 / median:.0f} fps")
+        parts.append(f"{1 / median:.{0 if median < 0.1 else 1}f} fps")
     return "   ".join(parts)
 
 

@@ -51,6 +51,8 @@ def light(imgui: Any, session: Session) -> None:
     if tracer is None:
         imgui.text_disabled("compiling ...")
         return
+    if session.crop.box is not None:
+        imgui.text_disabled("light goes beyond the crop box")
     share = min(tracer.samples / tracer.wanted, 1.0)
     imgui.progress_bar(share, (150, 0), f"{tracer.samples} samples")
     imgui.set_item_tooltip("samples of a pixel that have come together; a change of the view begins anew")

@@ -22,6 +22,7 @@ from viewer.settings import Settings
 VERSIONS = (4, 3), (3, 3)  # of OpenGL, the best first
 IDLE = 0.1  # seconds between frames while nothing happens
 AWAKE = 1.5  # seconds after an event in which idle frames are drawn at all: tooltips come with a delay
+ALIKE = 2  # frames that are drawn though they are alike: windows take the size of their text one later
 LIVELY = 6  # frames without a wait after an event: Dear ImGui takes in a click over several of them
 GRAB = 6  # units of the desktop from the bar within which a press takes hold of it
 LONGEST = 0.5  # seconds of flight that one frame may stand for, after compiling or a stopped process
@@ -82,7 +83,8 @@ class Viewer:
         self.on_bar = False  # whether the bar between two modes is dragged
         self.held: set[str] = set()  # names of the movement and shift keys that are down
         self.lively, self.asleep = LIVELY, 0.0  # frames to come without a wait; when drawing may stop
-        self.told: object = None  # what the last frame told
+        self.told: object = None  # what the last frame told, and how many before it told the same
+        self.alike = 0
         self.windowed: tuple[int, int, int, int] | None = None  # place and size to come back to
         self.title = ""
         self.numbers: dict[int, str] = {}
@@ -126,11 +128,11 @@ class Viewer:
             self.session.work()
             self.session.move(self.direction(), self.shift, min(passed, LONGEST))
             self.session.play(passed)
-            told = (size, *self.session.told)
-            alike = told == self.told and self.session.rested and not self.session.busy
-            if alike and now > self.asleep and frames is None:
+            told = (size, panel.state_line(self.session, size), *self.session.told)
+            still = told == self.told and self.session.rested and not self.session.busy
+            self.told, self.alike = told, self.alike + 1 if still else 0
+            if self.alike > ALIKE and now > self.asleep and frames is None:
                 continue  # nothing would look different
-            self.told = told
             self.draw(size, passed)
             self.glfw.swap_buffers(self.window)
             drawn += 1
