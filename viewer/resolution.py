@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 
 from render.renderer import Frame
 
-STATS = 0.5  # seconds between looks at the counts of evaluations, which have to be fetched from the GPU
+# Counts of evaluations have to be fetched from the GPU: seconds between looks, and their share of the time.
+STATS, LOOKS = 0.5, 0.02
 LOWEST = 0.25  # scale of the width and the height
 STEP = 0.05  # scales are multiples of it, so that textures are not made anew for every frame
 MARGIN = 0.9  # of the target's time is aimed at: a rate that is just met would be missed every other frame
@@ -75,7 +77,7 @@ class Pace:
         self.stats: Mapping[str, Any] = {}
         self.scale = 1.0
         self._motion_scale: float | None = None  # None before any frame was timed
-        self._looked = 0.0  # when the stats were taken
+        self._looked = self._look_took = 0.0  # when the stats were taken, and the seconds that needed
 
     def restart(self) -> None:
         """Another asset is drawn from here on."""
@@ -99,5 +101,7 @@ class Pace:
 
     def look(self, frame: Frame, now: float, often: bool) -> None:
         """Take the stats of a frame; now and then, where frames come ``often``."""
-        if not often or now - self._looked > STATS:
-            self._looked, self.stats = now, frame.stats
+        if not often or now - self._looked > max(STATS, self._look_took / LOOKS):
+            self.stats = frame.stats
+            self._looked = time.monotonic()
+            self._look_took = self._looked - now
