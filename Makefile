@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/quickstart
 
-.PHONY: demo test lint install clean gl window
+.PHONY: demo test lint doctor install clean gl window
 
 demo: install gl
 	rm -rf $(DEMO)
@@ -21,6 +21,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy render training scenes viewer
+
+doctor: install gl
+	$(BIN)/render-train --doctor
 
 install: .venv/.installed
 

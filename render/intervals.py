@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from render.contraction import contract
+
 NEAR = 1e-3  # world units: what is nearer to a ray's origin is not met
 SAME = np.float32(2e-5)  # times t, or 1: hits of one kind that are nearer to each other are one
 SHORTEST = np.float32(1e-6)  # world units: rounding makes shorter ones, where a ray passes along an edge
@@ -160,15 +162,6 @@ def samples_of(
     closed = np.zeros(len(interval), bool)
     closed[offsets[1:][intervals.closed] - 1] = True
     return Samples(offsets[intervals.offsets], t, delta, closed)
-
-
-def contract(x: Array) -> Array:
-    """All of space into the ball of radius 2: x within the unit ball, (2 - 1 / |x|) x / |x| beyond it.
-
-    Source: Barron et al., *Mip-NeRF 360*, 2022, equation 10. ``x``: (..., 3).
-    """
-    norm = np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), np.float32(1))
-    return np.asarray((2 - 1 / norm) / norm * x, np.float32)
 
 
 def contracted_widths(intervals: Intervals, rays_o: Array, rays_d: Array) -> Array:

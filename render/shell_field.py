@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.asset import BakedAsset
+from render.contraction import BOUNDED
 from render.drivers.trace import check_range
 from render.errors import InshaderError
 from render.network import NetworkSpec
@@ -113,6 +114,7 @@ class MarchedShell:
     """A shell without its meshes, for the driver ``march``: the twin of ``adaptive_shells/march.glsl``."""
 
     deferred = False
+    ball, near_plane = np.zeros(4, np.float32), np.float32(0)  # bounded
 
     def __init__(self, asset: BakedAsset) -> None:
         parts = Parts(asset, "compute")
@@ -155,7 +157,7 @@ def march_asset(
     if asset.constants.get("contracted") != 0:
         raise InshaderError("a contracted scene has no lattice of steps: march draws bounded ones")
     kept = {name: asset.constants[name] for name in ("contracted", "min_kappa", "max_kappa", "stop")}
-    constants = {**kept, "step_size": step_size, "deferred": 0}
+    constants = {**kept, "step_size": step_size, "deferred": 0, **BOUNDED}
     if stop is not None:
         constants["stop"] = stop
     return replace(

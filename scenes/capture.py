@@ -14,49 +14,30 @@ lies in a cube so many times its unit cube, which is 1 / ``scale`` (0.33) wide.
 from __future__ import annotations
 
 import math
-import os
-import sys
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from render.camera import Camera
 from render.errors import InshaderError
-from scenes import images as image_source
-from scenes import lens as lens_source
 from scenes.blender import background_of, frame_picture, frame_pose, read_transforms
-from scenes.cache import cache_file, read_cache, write_cache
 from scenes.dataset import PosedImages, Views, hold_out
-from scenes.dtu import up_axis
 from scenes.hull import bounds_from_views
-from scenes.images import Pictures, read_image, read_masked, reduce_image, reduced_size, stacked
-from scenes.lens import Lens, undistort, zoom
-from scenes.normalise import normalised
+from scenes.images import read_image, reduced_size
+from scenes.lens import Lens, zoom
+from scenes.normalise import normalised, up_axis
+from scenes.photographs import UNEVEN, Photograph, camera_of, read_photographs
 from scenes.scene import Scene
 
 # Of ``camera_model``: those that ``Lens`` covers.
 MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE")
 DISTORTION = ("k1", "k2", "p1", "p2", "k3")
-UNEVEN = 1e-2  # how far from a rotation a pose may be, as the largest entry of R^T R - I
 NGP_SCALE, NGP_OFFSET = 0.33, (0.5, 0.5, 0.5)  # from source units into instant-ngp's unit cube
 
 Matrix = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A photograph: files, pose (4, 4) in the file's frame, and its lens."""
-
-    where: str
-    picture: Path
-    mask: Path | None
-    pose: Matrix
-    lens: Lens
 
 
 def read_capture(path: Path, scene: Scene) -> PosedImages:
@@ -79,21 +60,21 @@ def read_capture(path: Path, scene: Scene) -> PosedImages:
     source_from_file = _source_from_file(document, file)
     frames = _frames(document, file)
     w, h = reduced_size(frames[0].lens.w, frames[0].lens.h, scene.data.max_size)
-    cameras = tuple(_camera(frame, w, h).transformed(source_from_file) for frame in frames)
-    images = _images(frames, w, h)
+    cameras = tuple(camera_of(frame, w, h).transformed(source_from_file) for frame in frames)
+    images = read_photographs(frames, w, h)
     train, test = hold_out(Views(images, cameras, tuple(frame.picture.stem for frame in frames)))
     if scene.data.bounds == "auto":
         bounds = _clipped(bounds_from_views(train), document, source_from_file, file)
     else:
         bounds = np.array(scene.data.bounds)
     posed = normalised(train, test, bounds, background_of(scene), up_axis(cameras))
-    return replace(posed, masked=frames[0].mask is not None)
+    return replace(posed, masked=frames[0].mask is not None, unbounded=images.shape[-1] == 3)
 
 
 # Frames -----------------------------------------------------------------------------------------------------
 
 
-def _frames(document: Mapping[str, Any], file: Path) -> list[Frame]:
+def _frames(document: Mapping[str, Any], file: Path) -> list[Photograph]:
     """All frames by the names of their pictures, checked against each other."""
     entries = document["frames"]
     # All poses and files are looked at before the first picture is read, which takes long.
@@ -118,7 +99,7 @@ def _frames(document: Mapping[str, Any], file: Path) -> list[Frame]:
             )
         first[pictures[i]] = i
         lens = _lens({**document, **entry}, (w, h), where)
-        frames.append(Frame(where, pictures[i], masks[i], poses[i], lens))
+        frames.append(Photograph(where, pictures[i], masks[i], poses[i], lens))
     return sorted(frames, key=lambda frame: str(frame.picture))
 
 
@@ -212,14 +193,6 @@ def _number(values: Mapping[str, Any], key: str, default: float, where: str) -> 
     return float(value)
 
 
-def _camera(frame: Frame, w: int, h: int) -> Camera:
-    """The camera without distortion, of pictures reduced to (w, h), in the file's frame."""
-    lens = frame.lens
-    factor = zoom(lens) if any(lens.distortion) else 1.0
-    x, y = w / lens.w, h / lens.h
-    return Camera(frame.pose, factor * lens.fl_x * x, factor * lens.fl_y * y, lens.cx * x, lens.cy * y, w, h)
-
-
 # Frame and box ----------------------------------------------------------------------------------------------
 
 
@@ -263,61 +236,3 @@ def _clipped(box: Matrix, document: Mapping[str, Any], source_from_file: Matrix,
     if not (clipped[0] < clipped[1]).all():
         raise InshaderError(f"{file}: no camera looks at the cube of aabb_scale {side:g}; set data.bounds")
     return clipped
-
-
-# Pictures ---------------------------------------------------------------------------------------------------
-
-
-def _images(frames: list[Frame], w: int, h: int) -> Pictures:
-    """All pictures (n, h, w, 3 | 4), undistorted and reduced; from the cache where they have been before."""
-    if not any(any(frame.lens.distortion) for frame in frames):
-        return _read(frames, w, h)
-    parameters = {
-        "size": (w, h),
-        "lenses": [asdict(frame.lens) for frame in frames],
-        "files": [_state(path) for frame in frames for path in (frame.picture, frame.mask) if path],
-    }
-    sources = [Path(module) for module in (__file__, image_source.__file__, lens_source.__file__) if module]
-    file = cache_file("capture", parameters, sources)
-    for channels in (3, 4):
-        cached = read_cache(file, {"images": (len(frames), h, w, channels)})
-        if cached is not None:
-            return cached["images"]
-    images = _read(frames, w, h)
-    if images.dtype == np.uint8:
-        write_cache(file, {"images": images.astype(np.uint8, copy=False)})
-    return images
-
-
-def _state(path: Path) -> tuple[str, int, int]:
-    """What changes when a file does."""
-    about = path.stat()
-    return str(path.resolve()), about.st_size, about.st_mtime_ns
-
-
-def _read(frames: list[Frame], w: int, h: int) -> Pictures:
-    """Read, undistort and reduce, with a progress bar where someone looks on."""
-    from rich.console import Console
-    from rich.progress import track
-
-    def read(frame: Frame) -> Pictures:
-        lens = frame.lens
-        picture = read_image(frame.picture) if frame.mask is None else read_masked(frame.picture, frame.mask)
-        if picture.shape[:2] != (lens.h, lens.w):
-            raise InshaderError(
-                f"{frame.where}: {frame.picture} has {picture.shape[1]}x{picture.shape[0]} pixels, expected "
-                f"{lens.w}x{lens.h} as the first picture"
-            )
-        return undistort(picture, lens, w, h) if any(lens.distortion) else reduce_image(picture, w, h)
-
-    console = Console(stderr=True)
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        done = track(
-            pool.map(read, frames),
-            "reading pictures",
-            len(frames),
-            console=console,
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-        return stacked(list(done))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from render.camera import Camera
 
 HOLD_OUT = 8  # as LLFF does
+NEAR = 0.1  # in radii of the ball: what is nearer to a camera is fog that this camera alone would know of
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,19 +31,19 @@ class Views:
     def __len__(self) -> int:
         return len(self.cameras)
 
+    def part(self, indices: Sequence[int]) -> Views:
+        """Some of the views."""
+        return Views(
+            self.images[list(indices)],
+            tuple(self.cameras[i] for i in indices),
+            tuple(self.names[i] for i in indices),
+        )
+
 
 def hold_out(views: Views) -> tuple[Views, Views]:
     """Every ``HOLD_OUT``-th view for scores, the others for training: for data that name no test views."""
-    held = np.arange(len(views)) % HOLD_OUT == 0
-    train, test = (
-        Views(
-            views.images[chosen],
-            tuple(views.cameras[i] for i in np.flatnonzero(chosen)),
-            tuple(views.names[i] for i in np.flatnonzero(chosen)),
-        )
-        for chosen in (~held, held)
-    )
-    return train, test
+    held = range(0, len(views), HOLD_OUT)
+    return views.part([i for i in range(len(views)) if i not in held]), views.part(held)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,10 @@ class PosedImages:
         up: (3,) float32 unit vector.
         world_from_source: (4, 4) float64 similarity from the data set's own frame.
         masked: alpha comes from masks of photographs, which had another background.
+        unbounded: pictures show what stands around the box, too: photographs without masks.
+        ball: (4,) float32, middle and radius in world units of what is near in an unbounded scene; space
+            beyond it gets the coarser the farther it is. That about the box, where cameras stand around.
+        near: in radii of the ball, how near to a camera something may be.
     """
 
     train: Views
@@ -66,6 +72,9 @@ class PosedImages:
     up: NDArray[np.float32]
     world_from_source: NDArray[np.float64]
     masked: bool = False
+    unbounded: bool = False
+    ball: NDArray[np.float32] = field(default_factory=lambda: np.array([0, 0, 0, 1], np.float32))
+    near: float = NEAR
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,6 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -31,18 +30,17 @@ from render.camera import Camera
 from render.errors import InshaderError
 from scenes.blender import background_of
 from scenes.dataset import PosedImages, Views, hold_out
+from scenes.folders import numbers_of, pictures_in
 from scenes.hull import visual_hull, well_seen
 from scenes.images import Pictures, read_images, read_masked, reduce_image, reduced_size
-from scenes.normalise import normalised
+from scenes.normalise import normalised, up_axis
 from scenes.scene import Scene
 
 CAMERA_FILES = ("cameras_sphere.npz", "cameras.npz")  # the first that is there is read
-EXTENSIONS = (".png", ".jpg", ".jpeg")
 MATRIX_BYTES = 4096  # more in the npz than any 4x4 matrix takes
 SKEW = 0.5  # pixels that skew may move a point at the picture's edge: it is left out
 ASPECT = 2.0  # how much taller than wide, or the reverse, a pixel may be
 UNEVEN = 1e-3  # relative: how far scale_mat may be from one scale, and from picture to picture
-LEVEL = 0.02  # mean square of the right axes along a direction to which they count as level
 HULL = 64  # cells a side of the unit sphere's cube when the box is carved
 # What reading a damaged zip raises, or one with a password (RuntimeError).
 DAMAGES = (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
@@ -164,25 +162,6 @@ def _camera(
     return Camera(pose, fl_x * w / file_w, fl_y * h / file_h, cx * w / file_w, cy * h / file_h, w, h)
 
 
-def up_axis(cameras: Sequence[Camera]) -> Matrix:
-    """(3,) unit vector: the cameras' mean up, less its part along directions in which their right axes lie.
-
-    A camera held level has its right axis across the vertical. Where all look down on one side of an object
-    their mean up leans away from them, and this takes the lean off. Cameras that roll leave the mean. A
-    choice.
-    """
-    axes = np.stack([camera.world_from_camera[:3, :2] for camera in cameras])
-    axes = axes / np.linalg.norm(axes, axis=1, keepdims=True)  # (n, 3, 2)
-    right, up = axes[..., 0], axes[..., 1].mean(0)
-    spread, directions = np.linalg.eigh(right.T @ right / len(right))
-    level = directions[:, spread < LEVEL]  # (3, 0 to 2)
-    for found in (level @ (level.T @ up), up, np.array([0.0, 0.0, 1.0])):
-        length = float(np.linalg.norm(found))
-        if length > 0.1:  # shorter ones cancel out: they say nothing
-            break
-    return np.asarray(found / length)
-
-
 def _region(file: Path, scale_mats: list[Matrix]) -> tuple[Matrix, float]:
     """Centre (3,) and radius of the unit sphere in the data set's world."""
     first = scale_mats[0]
@@ -255,35 +234,9 @@ def _matrix(stored: np.lib.npyio.NpzFile, key: str, sizes: dict[str, int], file:
 # Pictures and masks -----------------------------------------------------------------------------------------
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder, at least one, by their numbers where all have one, else by name.
-
-    Raises:
-        InshaderError: the folder is missing or holds none.
-    """
-    if not folder.is_dir():
-        raise InshaderError(f"{folder}: the folder is missing, expected pictures (.png or .jpg) in it")
-    found = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS and path.name[0] != "."
-    )
-    if not found:
-        raise InshaderError(f"{folder}: holds no pictures, expected .png or .jpg")
-    numbers = _numbers(found)
-    if numbers is None:
-        return found
-    return [path for _, path in sorted(zip(numbers, found, strict=True))]
-
-
-def _numbers(paths: Sequence[Path]) -> list[int] | None:
-    """The numbers that all names end in; None where one has none, or two have the same."""
-    matches = [re.search(r"[0-9]{1,18}$", path.stem) for path in paths]
-    numbers = [int(match[0]) for match in matches if match]
-    return numbers if len(set(numbers)) == len(paths) else None
-
-
 def _pair(file: Path, pictures: list[Path], indices: list[int]) -> list[int]:
     """Which camera each picture has."""
-    numbers = _numbers(pictures)
+    numbers = numbers_of(pictures)
     if numbers is not None and set(numbers) <= set(indices):
         absent = sorted(set(indices) - set(numbers))
         if absent:
@@ -312,7 +265,7 @@ def _masks_of(folder: Path, pictures: list[Path]) -> list[Path] | None:
     by_name = {mask.stem: mask for mask in masks}
     if all(picture.stem in by_name for picture in pictures):
         return [by_name[picture.stem] for picture in pictures]
-    numbers, mask_numbers = _numbers(pictures), _numbers(masks)
+    numbers, mask_numbers = numbers_of(pictures), numbers_of(masks)
     lacking = next(picture for picture in pictures if picture.stem not in by_name)
     shifted = len(masks) == len(pictures)
     if numbers is not None and mask_numbers is not None:

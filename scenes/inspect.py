@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from render.camera import Camera
 from render.errors import InshaderError
-from scenes.dataset import Dataset, Picture, PosedImages, Surface, Views, coverage
+from scenes.dataset import HOLD_OUT, Dataset, Picture, PosedImages, Surface, Views, coverage
 from scenes.hull import bounds_from_views, visual_hull
 from scenes.load import load_dataset, recognised
 from scenes.scene import Scene
@@ -60,7 +60,7 @@ def inspect(scene: Scene) -> Inspection:
         rows += _posed_rows(dataset)
         suggested, warnings = _suggested(dataset)
         rows += _camera_rows(dataset, (*dataset.train.cameras, *dataset.test.cameras))
-        rows += _space_rows(dataset) + suggested
+        rows += _space_rows(dataset) + _around_rows(dataset) + suggested
         warnings += _warnings(dataset)
         held = _hull_points(dataset)
     elif isinstance(dataset, Surface):
@@ -97,6 +97,7 @@ def _posed_rows(dataset: PosedImages) -> Rows:
     train, test = dataset.train, dataset.test
     rows = [
         ("pictures", f"{len(train)} to train on, {len(test)} held out ({_names(test.names)})"),
+        ("held out are", f"the pictures that the data names for tests, else every {HOLD_OUT}th by name"),
         ("resolution", _format(train)),
     ]
     # By picture: as float32 they would fill the memory.
@@ -159,6 +160,20 @@ def _space_rows(dataset: Dataset) -> Rows:
         ("", f"{_numbers(dataset.bounds[0])} to {_numbers(dataset.bounds[1])} in world units"),
         ("normalisation", f"a source unit is {scale:.5g} world units"),
         ("background", f"{dataset.background_name} {_numbers(dataset.background)}"),
+    ]
+
+
+def _around_rows(dataset: PosedImages) -> Rows:
+    """What is taken of the space around."""
+    if not dataset.unbounded:
+        return [("around the box", "nothing: pictures show what is in it, or masks leave out the rest")]
+    *middle, radius = (float(value) for value in dataset.ball)
+    return [
+        (
+            "around the box",
+            f"all of space, contracted outside of the ball about {_numbers(middle)} of radius {radius:.4g} "
+            f"in world units; nothing nearer than {dataset.near * radius:.4g} to a camera",
+        )
     ]
 
 

@@ -5,15 +5,15 @@ belongs to a picture, in the order of their names: 15 numbers are a matrix (3, 5
 back of the camera in its world, position, and (height, width, focal length in pixels) of the full picture;
 two are the depths between which the picture's scene lies.
 
-The world here is a box about all that lies between these depths, in plain units of length. Normalised device
-coordinates, as NeRF takes for such scenes, are linear in disparity and put the frustum of one middle camera
-into a cube, its near plane to one side and infinity to the other: they are a matter of how a family places
-its samples (it needs the pose of that camera and the least near depth), and nothing of them enters here.
+The world here is a box about all that lies between these depths, in plain units of length. Cameras that look
+one way stand in a ball up to the least near depth; outside of it space is contracted, so samples are nearly
+even in disparity. Normalised device coordinates, as NeRF takes for such scenes, do the same for one frustum;
+the ball needs no other code than scenes seen from around (our choice).
 """
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,10 @@ from render.camera import Camera
 from render.errors import InshaderError
 from scenes.blender import background_of
 from scenes.dataset import PosedImages, Views, hold_out
-from scenes.dtu import pictures_in, up_axis
-from scenes.images import read_image, read_images
-from scenes.normalise import normalised
+from scenes.folders import picture_folder, pictures_in
+from scenes.hull import bounds_from_views
+from scenes.images import read_images
+from scenes.normalise import forward_facing, looks_one_way, normalised, up_axis
 from scenes.scene import Scene
 
 FILE = "poses_bounds.npy"
@@ -43,7 +44,7 @@ def read_llff(path: Path, scene: Scene) -> PosedImages:
     or else the largest. Poses say nothing of distortion, so none is removed.
 
     ``data.bounds: auto`` is the box about the frusta of all cameras between their two depths, in the axes of
-    the file's world.
+    the file's world; of cameras that do not look one way the cube about what they look at.
 
     Raises:
         InshaderError: a file is missing, damaged or does not fit the others; the message names it, and the
@@ -51,7 +52,7 @@ def read_llff(path: Path, scene: Scene) -> PosedImages:
     """
     file = path / FILE
     rows = _read_rows(file)
-    folder = _folder(path, scene.data.max_size)
+    folder = picture_folder(path, scene.data.max_size)
     pictures = sorted(pictures_in(folder))
     if len(pictures) != len(rows):
         raise InshaderError(
@@ -68,8 +69,15 @@ def read_llff(path: Path, scene: Scene) -> PosedImages:
         for row, picture in zip(rows, pictures, strict=True)
     )
     train, test = hold_out(Views(images, cameras, tuple(picture.stem for picture in pictures)))
-    bounds = _box(cameras, rows[:, 15:]) if scene.data.bounds == "auto" else np.array(scene.data.bounds)
-    return normalised(train, test, bounds, background_of(scene), up_axis(cameras))
+    around = not looks_one_way(cameras)
+    if scene.data.bounds != "auto":
+        bounds = np.array(scene.data.bounds)
+    else:
+        bounds = bounds_from_views(train) if around else _box(cameras, rows[:, 15:])
+    posed = normalised(train, test, bounds, background_of(scene), up_axis(cameras))
+    if images.shape[-1] == 4:
+        return posed
+    return replace(posed, unbounded=True) if around else forward_facing(posed, rows[:, 15].min())
 
 
 def _read_rows(file: Path) -> Matrix:
@@ -89,20 +97,6 @@ def _read_rows(file: Path) -> Matrix:
     if len(bad):
         raise InshaderError(f"{file}: row {bad[0]} holds a value that is not a finite number")
     return rows
-
-
-def _folder(path: Path, max_size: int | None) -> Path:
-    """The folder of pictures that fits ``max_size`` best."""
-    folders = sorted(
-        folder
-        for folder in path.iterdir()
-        if folder.is_dir() and re.fullmatch(r"images(_[1-9]\d{0,3})?", folder.name)
-    )
-    if not folders:
-        raise InshaderError(f"{path}: no images folder, nor a reduced one such as images_4")
-    sizes = [max(read_image(pictures_in(folder)[0]).shape[:2]) for folder in folders]
-    enough = [size for size in sizes if max_size is not None and size >= max_size]
-    return folders[sizes.index(min(enough) if enough else max(sizes))]
 
 
 def _check(row: Matrix, where: str) -> None:

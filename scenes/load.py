@@ -11,8 +11,9 @@ from scenes.scene import Scene
 MESH_EXTENSIONS = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf", ".3mf", ".dae")
 PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".exr", ".hdr", ".tif", ".tiff", ".webp", ".bmp")
 ACCEPTED = (
-    "a folder with transforms_train.json (blender), cameras_sphere.npz (dtu), transforms.json (transforms) "
-    f"or poses_bounds.npy (llff), a mesh ({' '.join(MESH_EXTENSIONS)}) or a picture "
+    "a folder with transforms_train.json (blender), cameras_sphere.npz (dtu), transforms.json (transforms), "
+    "poses_bounds.npy (llff), sparse/0/cameras.bin or .txt (colmap) or intrinsics.txt, pose and rgb (nsvf), "
+    f"a mesh ({' '.join(MESH_EXTENSIONS)}) or a picture "
     f"({' '.join(PICTURE_EXTENSIONS)})"
 )
 # Which files make a folder which format; the first that is there decides.
@@ -22,7 +23,17 @@ FILES = {
     "cameras.npz": "dtu",
     "transforms.json": "transforms",
     "poses_bounds.npy": "llff",
+    **{
+        f"{folder}cameras.{kind}": "colmap"
+        for folder in ("sparse/0/", "colmap/sparse/0/", "sparse/", "")
+        for kind in ("bin", "txt")
+    },
+    "intrinsics.txt": "nsvf",
 }
+POSES = (
+    "nothing tells where they were taken from: COLMAP finds that out (colmap automatic_reconstructor, or "
+    "nerfstudio's ns-process-data, or instant-ngp's colmap2nerf.py); name the folder that it leaves"
+)
 
 
 def load_dataset(scene: Scene) -> Dataset:
@@ -70,6 +81,14 @@ def load_dataset(scene: Scene) -> Dataset:
         from scenes.llff import read_llff
 
         return read_llff(path, scene)
+    if kind == "colmap":
+        from scenes.colmap import read_colmap
+
+        return read_colmap(path, scene)
+    if kind == "nsvf":
+        from scenes.nsvf import read_nsvf
+
+        return read_nsvf(path, scene)
     from scenes.blender import read_blender
 
     return read_blender(path, scene)
@@ -101,6 +120,11 @@ def recognised(scene: Scene) -> tuple[str, str]:
 
 
 def _unfamiliar(path: Path) -> str:
-    names = sorted(entry.name for entry in path.iterdir())
+    entries = sorted(path.iterdir())
+    names = [entry.name for entry in entries]
+    for folder in (path, *(entry for entry in entries if entry.is_dir() and entry.name.startswith("images"))):
+        count = sum(entry.suffix.lower() in PICTURE_EXTENSIONS for entry in folder.iterdir())
+        if count > 1:
+            return f"data.path: {folder} holds {count} pictures and {POSES}"
     found = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "") if names else "nothing"
     return f"data.path: {path} holds {found}: expected {ACCEPTED}"

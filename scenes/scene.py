@@ -71,7 +71,17 @@ class Data(Section):
     """Where the pictures come from."""
 
     format: Literal[
-        "auto", "blender", "dtu", "transforms", "llff", "procedural", "mesh", "surface", "picture"
+        "auto",
+        "blender",
+        "dtu",
+        "transforms",
+        "llff",
+        "colmap",
+        "nsvf",
+        "procedural",
+        "mesh",
+        "surface",
+        "picture",
     ] = Field(default="auto", description="auto looks at what lies at path")
     path: str | None = Field(
         default=None, description="folder or mesh file, from here or from the scene file"

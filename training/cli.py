@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     arguments = command.parser("render-train", "Trains a neural field, bakes it into an asset and scores it.")
-    arguments.add_argument("scene", help="a scene file, or the name of a bundled scene such as quickstart")
+    arguments.add_argument(
+        "scene", nargs="?", help="a scene file, or the name of a bundled scene such as quickstart"
+    )
     arguments.add_argument(
         "overrides",
         nargs="*",
@@ -43,7 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="train nothing: say what the data is, and draw cameras and box to inspect.png in the run folder",
     )
+    arguments.add_argument(
+        "--doctor",
+        action="store_true",
+        help="say what is installed, what was found and what falls back to what",
+    )
     args = arguments.parse_args(argv)
+    if args.doctor:
+        return command.run(_doctor, args)
+    if args.scene is None:
+        arguments.error("name a scene file, or a bundled scene such as quickstart")
     # Overrides may stand before the scene too: it is the first word that is none of them.
     words = [args.scene, *args.overrides]
     args.scene = next((word for word in words if "=" not in word or Path(word).is_file()), args.scene)
@@ -88,6 +99,13 @@ def _inspect(scene: Scene, folder: Path) -> None:
     with replacing(folder / "inspect.png") as path:
         iio.imwrite(path, found.picture)
     print(f"{'picture':<{width}}{folder / 'inspect.png'}: {LEGEND}")
+
+
+def _doctor(args: argparse.Namespace) -> None:
+    from training.doctor import doctor
+
+    for name, found in doctor():
+        print(f"{name:<20}{found}")
 
 
 def task_metrics(results: dict[str, Any]) -> dict[str, float]:

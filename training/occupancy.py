@@ -29,6 +29,8 @@ LEAP_CAP = 8  # cells; a longer leap saves little in a tight box and costs a pas
 class Occupancy(nn.Module):
     """Occupied cells inside ``allowed`` (R, R, R), all of them at first.
 
+    ``least`` is the compositing weight from which on a cell counts as seen.
+
     ``leaps`` (R, R, R) uint8 is what the marching kernel reads.
     """
 
@@ -36,8 +38,9 @@ class Occupancy(nn.Module):
     thickness: Tensor
     seen: Tensor
 
-    def __init__(self, allowed: NDArray[np.bool_]) -> None:
+    def __init__(self, allowed: NDArray[np.bool_], least: float = SEEN) -> None:
         super().__init__()
+        self.least = least
         self.shape = allowed.shape
         self.allowed = torch.from_numpy(np.flatnonzero(allowed))
         self.register_buffer("leaps", torch.from_numpy(leaps(allowed, LEAP_CAP)))
@@ -78,7 +81,7 @@ class Occupancy(nn.Module):
         known = self.thickness[self.allowed]
         bar = min(DENSE, float(known[known.isfinite()].mean()))
         dense = (self.thickness > bar).cpu().numpy().reshape(self.shape)
-        seen = dilate((self.seen > SEEN).cpu().numpy().reshape(self.shape))
+        seen = dilate((self.seen > self.least).cpu().numpy().reshape(self.shape))
         self.seen *= FADE_SEEN
         self.leaps.copy_(torch.from_numpy(leaps(dense & seen, LEAP_CAP)))
         processes.make_same(self.thickness, self.leaps)  # a GPU need not find the same twice

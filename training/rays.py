@@ -42,11 +42,19 @@ class PixelRays:
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """``rays`` of random pixels, each process's own."""
-        return self.rays(processes.own(self.pick(processes.count() * count, generator)))
+        return self.rays(self.own(count, generator))
+
+    def own(self, count: int, generator: torch.Generator) -> Tensor:
+        """Flat indices (count,) of random pixels, other ones in each process."""
+        return processes.own(self.pick(processes.count() * count, generator))
+
+    def views(self, index: Tensor) -> Tensor:
+        """Which picture pixels (n,) belong to, (n,)."""
+        return index // (self.h * self.w)
 
     def rays(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pixels (n,): rays_o, rays_d (n, 3), colour (n, 3) not premultiplied, alpha (n, 1)."""
-        view, pixel = index // (self.h * self.w), index % (self.h * self.w)
+        view, pixel = self.views(index), index % (self.h * self.w)
         j, i = (pixel // self.w).float() + 0.5, (pixel % self.w).float() + 0.5
         fl_x, fl_y, cx, cy = self.intrinsics[view].unbind(-1)
         d = torch.stack([(i - cx) / fl_x, -(j - cy) / fl_y, -torch.ones_like(i)], -1)  # (n, 3)
@@ -59,7 +67,7 @@ class PixelRays:
 
     def cones(self, index: Tensor, rays_d: Tensor) -> Tensor:
         """Half a pixel's width (n,) at a unit of distance along the rays of pixels (n,)."""
-        view = index // (self.h * self.w)
+        view = self.views(index)
         forward = -self.world_from_camera[view, :3, 2].to(rays_d)
         focal = self.intrinsics[view, :2].prod(-1).sqrt().to(rays_d)
         return 0.5 * (forward * rays_d).sum(-1) / focal

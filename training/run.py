@@ -74,6 +74,9 @@ def _train(
         raise InshaderError(f"{scene.family}.task={config.task} takes {wanted}, the data is {found}")
     stage = stage_of(scene, dataset)
     kernel_module = kernels.select(device)
+    if processes.first():
+        for line in [f"kernels: {kernel_module.NAME} on {device}", *kernels.fallbacks(device)]:
+            print(line, file=sys.stderr, flush=True)
     model = task.build(config, dataset, kernel_module, device, scene.seed)
     seconds = {"data": time.monotonic() - clock}
     clock = time.monotonic()
@@ -173,6 +176,7 @@ def _picture_facts(dataset: Dataset) -> dict[str, Any]:
     camera = dataset.test.cameras[0]
     return {
         "views": len(dataset.test),
+        "held_out": list(dataset.test.names),
         "resolution": [camera.w, camera.h],
         "samples_per_pixel": 1,
         "background": dataset.background_name,

@@ -33,13 +33,13 @@ from render.animation import Deformation, check_deformation
 from render.asset import BakedAsset, BakedMesh
 from render.cage import Pose, locate, rest_directions, rest_points, world_normals
 from render.camera import Camera
+from render.contraction import contract
 from render.drivers.trace import check_range
 from render.errors import InshaderError
 from render.intervals import (
     NEAR,
     Intervals,
     Samples,
-    contract,
     contracted_widths,
     in_box,
     intervals_from_hits,

@@ -4,7 +4,7 @@
 // A family defines (shaders/families/):
 //   FIELD_BLOCKS, HEAD_BLOCKS                                       vec4 of a sample's values, a ray's head
 //   void field_evaluate(vec3 u, out vec4 y[FIELD_BLOCKS])           values at u in [0, 1]
-//   float field_density(vec4 y[FIELD_BLOCKS], vec3 d)               sigma, per world unit, of a ray along d
+//   float field_density(vec4 y[FIELD_BLOCKS], vec3 d)               sigma, per unit of s, of a ray along d
 //   void field_head(vec3 d, out vec4 head[HEAD_BLOCKS])             what the colours of a ray have in common
 //   vec3 field_colour(vec4 head[HEAD_BLOCKS], vec4 y[FIELD_BLOCKS]) display colour
 //   vec3 field_density_gradient(vec3 u)                             by u; only where NORMALS is 1
@@ -39,9 +39,9 @@ vec4 march(Ray ray, float k, out float cost) {
             rgb += w * field_colour(head, y);
         }
         coverage += w;  // 1 - T but for rounding, which a depth of almost nothing would show
-        depth += w * (ray.t + k * step_size);
+        depth += w * march_distance(ray, k);
 #if NORMALS
-        normal -= w * field_density_gradient(u) / (box_high - box_low);
+        normal -= w * march_slope(ray, k, field_density_gradient(u));
 #endif
         T *= kept;
         cost += 1.0;
@@ -55,7 +55,7 @@ vec4 march(Ray ray, float k, out float cost) {
         rgb = coverage * field_colour(head, composite);
     }
     vec3 picture = rgb + T * u_background;
-    if (u_mode == MODE_DEPTH) picture = vec3(depth * per_coverage);
+    if (u_mode == MODE_DEPTH) picture = vec3(depth * per_coverage * (unbounded ? ball.w : 1.0));
     if (u_mode == MODE_NORMAL) picture = normal * inversesqrt(max(dot(normal, normal), 1e-30));
     if (u_mode == MODE_COST) picture = vec3(cost);
     return vec4(picture, coverage);

@@ -1,38 +1,80 @@
 // The sample lattice of a ray and how to leap over empty space on it.
 //
-// Sample k is at t_k = t0 + (k + 0.5) * step_size, for t_k < t1: k = 0 .. n - 1. Only samples in a set cell
-// of `occupancy` count. k is kept as a float: it is exact, and takes part in float arithmetic only.
+// Sample k is at s_k = s_0 + (k + 0.5) * step_size, for s_k < s_1: k = 0 .. n - 1. In a box s is the distance
+// along the ray, from where it enters. In an unbounded scene, where `ball` has a radius, it is that of
+// common/contraction.glsl, in units of the ball, from the near plane on. Only samples in a set cell of
+// `occupancy` count. k is kept as a float: it is exact, and takes part in float arithmetic only.
 #include "common/box.glsl"
+#include "common/contraction.glsl"
 #asset bounds
 #asset volume occupancy
 #asset constant float step_size
+#asset constant vec4 ball
+#asset constant float near_plane
+
+const bool unbounded = ball.w > 0.0;
 
 struct Ray {
     vec3 d;
-    float t;      // t_0
+    float s;      // s of sample 0
     float n;      // number of samples
-    vec3 u;       // sample 0 in the box, [0, 1]
-    vec3 du;      // from one sample to the next
-    float leap;   // samples per cell, along the axis on which the ray passes most cells
+    float leap;   // samples per cell, at most so few as the ray passes cells quickest
+    vec3 u;       // in a box: sample 0, [0, 1]; else the origin, in units of the ball from its middle
+    vec3 du;      // in a box: from one sample to the next
+    float foot;   // t of the place nearest to the middle of the ball
 };
 
 Ray march_ray(vec3 o, vec3 d) {
-    vec2 inside = seen_interval(o, d, box_low, box_high);
-    float t0 = max(inside.x, 0.0);
     Ray ray;
     ray.d = d;
-    ray.t = t0 + 0.5 * step_size;
-    ray.n = ceil((inside.y - ray.t) / step_size);
     vec3 size = box_high - box_low;
-    ray.u = (o + ray.t * d - box_low) / size;
-    ray.du = step_size * d / size;
-    vec3 cells = abs(ray.du) * vec3(occupancy_size);
-    ray.leap = 0.9999 / max(cells.x, max(cells.y, cells.z));
+    float end;
+    if (unbounded) {
+        ray.u = (o - ball.xyz) / ball.w;
+        ray.du = vec3(0.0);
+        ray.foot = -dot(ray.u, d);
+        float away = max(dot(ray.u, ray.u) - ray.foot * ray.foot, 0.0);
+        vec2 seen = vec2(near_plane, LATTICE_FAR);
+#ifdef CROP
+        vec2 inside = box_interval(o, d, u_crop_low, u_crop_high) / ball.w;
+        seen = vec2(max(seen.x, inside.x), min(seen.y, inside.y));
+#endif
+        ray.s = lattice_place(seen.x - ray.foot) + 0.5 * step_size;
+        end = lattice_place(seen.y - ray.foot);
+        vec3 cells = vec3(occupancy_size) / size;
+        ray.leap = 0.9999 / (max(cells.x, max(cells.y, cells.z)) * sqrt(1.0 + 4.0 * away) * step_size);
+    } else {
+        vec2 inside = seen_interval(o, d, box_low, box_high);
+        ray.foot = 0.0;
+        ray.s = max(inside.x, 0.0) + 0.5 * step_size;
+        end = inside.y;
+        ray.u = (o + ray.s * d - box_low) / size;
+        ray.du = step_size * d / size;
+        vec3 cells = abs(ray.du) * vec3(occupancy_size);
+        ray.leap = 0.9999 / max(cells.x, max(cells.y, cells.z));
+    }
+    ray.n = ceil((end - ray.s) / step_size);
     return ray;
 }
 
+// Distance of sample k along the ray: world units, or those of the ball.
+float march_distance(Ray ray, float k) {
+    float s = ray.s + k * step_size;
+    return unbounded ? lattice_distance(s) + ray.foot : s;
+}
+
 vec3 march_point(Ray ray, float k) {
+    if (unbounded) {
+        vec3 y = contract(ray.u + march_distance(ray, k) * ray.d);
+        return clamp((y - box_low) / (box_high - box_low), 0.0, 1.0);
+    }
     return clamp(ray.u + k * ray.du, 0.0, 1.0);
+}
+
+// A slope by u at sample k as one in the world, but for its length.
+vec3 march_slope(Ray ray, float k, vec3 by_u) {
+    vec3 slope = by_u / (box_high - box_low);
+    return unbounded ? contract_slope(ray.u + march_distance(ray, k) * ray.d, slope) : slope;
 }
 
 // The first sample from k on that lies in a set cell; n or more where there is none. The result is that of

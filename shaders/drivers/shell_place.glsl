@@ -2,6 +2,7 @@
 // sample is as it was at rest: its place, the section that it stands for and the direction.
 #asset bounds
 #asset constant int contracted
+#include "common/contraction.glsl"
 #ifdef DEFORMED
 #include "drivers/shell_pose.glsl"
 #endif
@@ -15,12 +16,6 @@ struct Place {
     mat3 turned;  // leads normals back to the world, but for their length
 #endif
 };
-
-// All of space into the ball of radius 2, as in render/intervals.py.
-vec3 contract(vec3 x) {
-    float norm = max(length(x), 1.0);
-    return (2.0 - 1.0 / norm) / norm * x;
-}
 
 // The straight line between two places of a ray.
 vec3 place_chord(vec3 o, vec3 d, vec2 ends) {

@@ -16,6 +16,7 @@ import trimesh
 from render.asset import BakedAsset, BakedGrid, BakedMesh, BakedNetwork
 from render.camera import Camera, look_at
 from render.context import is_software
+from render.contraction import BOUNDED
 from render.grid import GridSpec
 from render.network import Concat, Linear, NetworkSpec, Normalise, Slot, SquareConcat
 from render.renderer import Renderer
@@ -65,7 +66,7 @@ def ball(precision: str = "float32", deferred: int = 0, sharpness: float = 60.0)
         },
         grids={"features": BakedGrid(spec, table)},
         volumes={"occupancy": occupied_ball(24)},
-        constants={"step_size": 0.02, "stop": 0.005, "max_log_density": 6.0, "deferred": deferred},
+        constants={"step_size": 0.02, "stop": 0.005, "max_log_density": 6.0, "deferred": deferred, **BOUNDED},
         background=np.float32([1, 0.9, 0.8]),
         up=np.float32([0, 0, 1]),
         world_from_source=np.eye(4),

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from render.contraction import contract
 from render.intervals import (
     NEAR,
     SAME,
     SHORTEST,
     Intervals,
-    contract,
     contracted_widths,
     in_box,
     intervals_from_hits,

@@ -12,6 +12,7 @@ import pytest
 from render import reference
 from render.asset import BakedAsset, BakedNetwork, asset_bytes, asset_from_bytes
 from render.camera import Camera, look_at
+from render.drivers import march
 from render.drivers.march import HOSTS, MODES
 from render.errors import InshaderError
 from render.metrics import parity_db
@@ -162,3 +163,41 @@ def test_unfit_assets_are_refused(
         Renderer(ctx, asset)
     with pytest.raises(InshaderError, match=message):
         reference.draw(asset, asset.camera)
+
+
+@pytest.fixture
+def unbounded(build_noise: Build) -> BakedAsset:
+    """Noise in all of space: about a ball off the middle and not of radius 1, with a near plane."""
+    asset = build_noise()
+    constants = {**asset.constants, "ball": (0.2, -0.1, 0.3, 0.5), "near_plane": 0.4, "step_size": 0.03}
+    return replace(asset, bounds=np.float32([[-2] * 3, [2] * 3]), constants=constants)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_unbounded_scenes_on_both_hosts(
+    mode: str, unbounded: BakedAsset, inside: Camera, ctx: moderngl.Context
+) -> None:
+    """From far away and from within; cost too: leaps along bent rays lose no sample either."""
+    for camera in (unbounded.camera, inside):
+        wanted = reference.draw(unbounded, camera, mode=mode)
+        assert wanted["coverage"].max() > 0.9
+        for host in HOSTS:
+            found = draw(ctx, unbounded, host, mode, camera)
+            # far away a sample's place rounds, and with it the cell it is in, or the side of a face
+            unit = np.maximum(np.abs(wanted[mode]), 1) if mode == "depth" else 1
+            off = (np.abs(found[mode] - wanted[mode]) / unit).max(-1) > 1e-3
+            if mode in ("depth", "normal"):
+                off &= wanted["coverage"][..., 0] > 1e-3  # of almost nothing they are all rounding
+            assert off.mean() <= (2e-2 if mode in ("normal", "cost") else 5e-3)
+
+
+def test_an_unbounded_scene_says_where_its_box_is(unbounded: BakedAsset, build_ball: Build) -> None:
+    bounds = build_ball().bounds
+    for change, text in (
+        ({"bounds": bounds}, "the asset is unbounded, its bounds"),
+        ({"constants": {**unbounded.constants, "ball": (0.0, 0.0, 1.0)}}, "the constant ball is"),
+        ({"constants": {**unbounded.constants, "ball": (0.0, 0.0, 0.0, -1.0)}}, "the constant ball is"),
+        ({"constants": {**unbounded.constants, "near_plane": -1.0}}, "near_plane is -1.0"),
+    ):
+        with pytest.raises(InshaderError, match=text):
+            march.check(replace(unbounded, **change))

@@ -9,10 +9,12 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from PIL import Image
 
 from render.camera import Camera, look_at
 from render.errors import InshaderError
-from scenes import PosedImages, capture, load_dataset, load_scene
+from scenes import PosedImages, load_dataset, load_scene, photographs
+from tests.scenes.test_png16 import encoded
 from training.cli import main
 
 CENTRE = np.array([1.0, -2, 3])  # what the cameras look at, in the file's frame
@@ -238,8 +240,8 @@ def test_undistorted_once(folder: Path, own_cache: Path, monkeypatch: pytest.Mon
     first = load(folder)
     assert len(list(own_cache.iterdir())) == 1
     calls: list[Path] = []
-    undistort = capture.undistort
-    monkeypatch.setattr(capture, "undistort", lambda *args: calls.append(folder) or undistort(*args))
+    undistort = photographs.undistort
+    monkeypatch.setattr(photographs, "undistort", lambda *args: calls.append(folder) or undistort(*args))
     second = load(folder)
     assert not calls
     np.testing.assert_array_equal(second.train.images, first.train.images)
@@ -255,6 +257,56 @@ def test_undistorted_once(folder: Path, own_cache: Path, monkeypatch: pytest.Mon
 def test_nothing_kept_without_distortion(straight: Path, own_cache: Path) -> None:
     load(straight)
     assert not own_cache.exists()
+
+
+# Odd pictures and names -------------------------------------------------------------------------------------
+
+
+def test_names_that_are_no_utf_8(straight: Path) -> None:
+    """Files are named by bytes; JSON writes such a name with half a surrogate."""
+    name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
+    (straight / "images" / "0002.png").rename(straight / "images" / name)
+    edit(straight, lambda d: d["frames"][6].update(file_path=f"images/{name}"))
+    assert len(load(straight).train) + len(load(straight).test) == COUNT
+
+
+def test_a_tag_that_turns_the_picture_is_not_followed(straight: Path) -> None:
+    """Whoever found the poses saw the pixels as they are stored."""
+    before = load(straight)
+    for index in range(COUNT):
+        file = straight / "images" / f"{index:04d}.png"
+        picture = Image.open(file)
+        turned = Image.Exif()
+        turned[0x0112] = 6  # to be shown turned by a quarter
+        picture.save(file, exif=turned)
+    after = load(straight)
+    assert Image.open(straight / "images" / "0003.png").getexif()[0x0112] == 6
+    np.testing.assert_array_equal(before.train.images, after.train.images)
+
+
+def test_palettes_and_sixteen_bits(straight: Path) -> None:
+    """One picture of each kind among others: all become the deepest, and show the same."""
+    before = load(straight).train.images.astype(float) / 255
+    Image.fromarray(dots(1, {})).quantize(256).save(straight / "images" / "0001.png")
+    deep = dots(2, {}).astype(np.uint16) * 257
+    (straight / "images" / "0002.png").write_bytes(encoded(deep, [0]))
+    after = load(straight).train.images
+    assert after.dtype == np.uint16 and after.shape[-1] == 3
+    assert np.abs(after / 65535 - before).max() < 0.03  # what a palette of 256 leaves of three dots
+    np.testing.assert_array_equal(after[1], deep)
+
+
+def test_pictures_that_no_frame_names_are_left_alone(straight: Path) -> None:
+    (straight / "images" / "9999.png").write_bytes(b"no picture")
+    assert len(load(straight).train) + len(load(straight).test) == COUNT
+
+
+def test_a_folder_of_pictures_alone(straight: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (straight / "transforms.json").unlink()
+    assert main(["capture", f"data.path={straight}", "data.format=auto"]) == 2
+    said = capsys.readouterr().err
+    assert f"images holds {COUNT} pictures and nothing tells where they were taken from" in said
+    assert "colmap" in said and said.count("\n") == 1
 
 
 # Bad input ------------------------------------------------------------------------------------------------
@@ -337,7 +389,7 @@ NAME = "frame 2 ('images/0006.png')"  # the file lists them backwards
         ),
         (lambda f: (f / "transforms.json").write_bytes(b" " * (33 << 20)), ["larger than 32 MiB"]),
         (lambda f: (f / "transforms.json").write_text("[" * 100_000), ["transforms.json", "not JSON"]),
-        (lambda f: (f / "transforms.json").unlink(), ["holds images"]),
+        (lambda f: (f / "transforms.json").unlink(), ["holds 9 pictures"]),
     ],
 )
 def test_mistakes(folder: Path, change: Callable[[Path], object], parts: list[str]) -> None:

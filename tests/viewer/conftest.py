@@ -12,6 +12,7 @@ import pytest
 
 from render.asset import BakedAsset, BakedGrid, BakedNetwork, read_asset, write_asset
 from render.camera import look_at
+from render.contraction import BOUNDED
 from render.grid import GridSpec, entry_index
 from render.network import Linear, NetworkSpec, Slot
 from viewer import window
@@ -45,7 +46,7 @@ def tiny_asset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         grids={"features": BakedGrid(grid, table)},
         volumes={"occupancy": radius < 0.7},
-        constants={"step_size": 0.02, "stop": 0.005, "max_log_density": 6.0, "deferred": 0},
+        constants={"step_size": 0.02, "stop": 0.005, "max_log_density": 6.0, "deferred": 0, **BOUNDED},
         background=np.ones(3, np.float32),
         up=np.float32([0, 0, 1]),
         world_from_source=np.eye(4),

@@ -1,7 +1,8 @@
 """The inner loops of training, behind one interface with several implementations.
 
 ``reference`` is plain torch, slow and readable: it runs on any device and the others are tested against it.
-``cpu`` is numba, parallel and deterministic, with hand-written backward passes.
+``cpu`` is numba, parallel and deterministic, with hand-written backward passes. ``cuda`` is the
+reference, and in its place nerfacc and tiny-cuda-nn where they are installed.
 
 Rays are packed: the samples of ray ``r`` are rows ``offsets[r]`` to ``offsets[r + 1]`` of every sample array.
 The rows of the networks of a bank likewise.
@@ -69,20 +70,27 @@ class Kernels(Protocol):
     def march(
         self, rays_o: Tensor, rays_d: Tensor, bounds: Tensor, leaps: Tensor, step: float, jitter: Tensor
     ) -> Samples:
-        """The sampler of the ``march`` driver: points t0 + (k + jitter) * step in occupied cells.
+        """The sampler of the ``march`` driver in a box: points t0 + (k + jitter) * step in occupied cells.
 
         rays_o, rays_d (rays, 3); bounds (2, 3); leaps (R, R, R) uint8 from ``render.occupancy.leaps``;
         jitter (rays,) in [0, 1), 0.5 is what the shader does.
         """
 
     def march_contracted(
-        self, rays_o: Tensor, rays_d: Tensor, far: float, leaps: Tensor, step: float, jitter: Tensor
+        self,
+        rays_o: Tensor,
+        rays_d: Tensor,
+        near: float,
+        far: float,
+        leaps: Tensor,
+        step: float,
+        jitter: Tensor,
     ) -> Samples:
-        """Points along rays in world space, ``step`` apart once contracted, up to ``far``, in occupied cells.
+        """``march`` through all of space, from t = ``near`` to ``far``, for the same driver.
 
-        Point k + 1 follows point k by ``step`` over the contracted ray's speed at point k; the first is at
-        ``jitter`` such steps. The box is the contracted one, [-2, 2]^3, and Samples.x is in it; Samples.t
-        are world units. Other arguments as in ``march``. Source: Barron et al. 2022, equation 10.
+        Points are s0 + (k + jitter) * step on the lattice of ``render/contraction.py``, s0 being the place of
+        ``near``, where their cell of the contracted box is occupied: [-2, 2]^3, which Samples.x is in.
+        Origins and Samples.t are in units of the ball that is not contracted.
         """
 
     def composite(
@@ -121,6 +129,19 @@ class Kernels(Protocol):
 
 
 def select(device: str) -> Kernels:
-    """The fastest implementation for a torch device: ``cpu`` has numba kernels, the rest the reference."""
-    name = "cpu" if device == "cpu" else "reference"
+    """The fastest implementation for a torch device: numba on a ``cpu``, on ``cuda`` what is installed there,
+    on any other the reference."""
+    name = device if device in ("cpu", "cuda") else "reference"
     return cast(Kernels, importlib.import_module(f"training.kernels.{name}"))
+
+
+def fallbacks(device: str) -> list[str]:
+    """A line for everything that could be faster on a device, if it were installed."""
+    if device != "cuda":
+        return []
+    libraries = importlib.import_module("training.kernels.cuda.libraries")
+    return [
+        f"{library}: torch takes its place"
+        for library in (libraries.NERFACC, libraries.TINYCUDANN)
+        if not library.found
+    ]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from render.contraction import SIDE
 from render.grid import HASH_PRIMES, GridSpec
 from render.network import NORMALISE_FLOOR, NetworkSpec
+from training.contraction import contract, lattice_distance, lattice_place
 from training.kernels import Samples
 from training.modules import run_layers
-from training.surface.contraction import SIDE, contract, course
 
 NAME = "torch"
 
@@ -74,23 +76,21 @@ def march(
 
 
 def march_contracted(
-    rays_o: Tensor, rays_d: Tensor, far: float, leaps: Tensor, step: float, jitter: Tensor
+    rays_o: Tensor, rays_d: Tensor, near: float, far: float, leaps: Tensor, step: float, jitter: Tensor
 ) -> Samples:
-    shape = torch.tensor(leaps.shape, device=leaps.device)
-    t = jitter * step / course(rays_o, rays_d).norm(dim=-1)
-    columns = []
-    while bool((t < far).any()):
-        world = rays_o + t[:, None] * rays_d
-        x = (contract(world) + SIDE) / (2 * SIDE)
-        cell = torch.minimum((x * shape).long(), shape - 1)
-        columns.append((x, t, (leaps[cell.unbind(-1)] == 0) & (t < far)))
-        t = (t + step / course(world, rays_d).norm(dim=-1)).clamp(max=far)
-    offsets = torch.zeros(len(rays_o) + 1, dtype=torch.int64, device=rays_o.device)
-    if not columns:
-        return Samples(rays_o.new_zeros(0, 3), t.new_zeros(0), offsets)
-    x, t, kept = (torch.stack(column, 1) for column in zip(*columns, strict=True))  # (rays, steps, ...)
-    offsets[1:] = kept.sum(-1).cumsum(0)
-    return Samples(x[kept], t[kept], offsets)
+    foot = -(rays_o * rays_d).sum(-1)  # its t
+    start, end = lattice_place(near - foot), lattice_place(far - foot)
+    numbers = torch.arange(math.ceil(2 * SIDE / step) + 1, device=rays_o.device)
+    s = start[:, None] + (numbers + jitter[:, None]) * step  # (rays, steps)
+    counts = s < end[:, None]
+    t = lattice_distance(torch.where(counts, s, 0)) + foot[:, None]
+    x = (contract(rays_o[:, None] + t[..., None] * rays_d[:, None]) + SIDE) / (2 * SIDE)
+    shape = torch.tensor(leaps.shape, device=x.device)
+    cell = torch.minimum((x * shape).long(), shape - 1)
+    occupied = (leaps[cell.unbind(-1)] == 0) & counts
+    offsets = torch.zeros(len(rays_o) + 1, dtype=torch.int64, device=x.device)
+    offsets[1:] = occupied.sum(-1).cumsum(0)
+    return Samples(x[occupied], t[occupied], offsets)
 
 
 def composite(optical: Tensor, values: Tensor, offsets: Tensor, stop: float) -> tuple[Tensor, Tensor, Tensor]:

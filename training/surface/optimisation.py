@@ -35,7 +35,7 @@ class SurfaceTraining:
             a ``volume.Surface``, and ``sharpen(s)``, which raises the sharpness that it need not learn.
         generator: that made it; it goes on from there.
 
-        contracted: whether all of space is in its box (``contraction.py``).
+        contracted: whether all of space is in its box (``training/contraction.py``).
 
     Raises:
         InshaderError: as ``HullStart`` does; a contracted scene has pictures with alpha.

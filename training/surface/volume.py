@@ -14,14 +14,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from render.camera import Camera
+from render.contraction import FAR, SIDE
 from scenes import PosedImages
 from training import processes
 from training.checkpoint import prefixed, without_prefix
+from training.contraction import section
 from training.kernels import Kernels, Samples
 from training.occupancy import Occupancy
 from training.rays import PixelRays, camera_rays
 from training.surface.backdrop import Backdrop
-from training.surface.contraction import FAR, SIDE, course
 from training.surface.neus import frontal_thickness, optical_thickness
 
 STOP = 1e-3  # transmittance at which a ray ends
@@ -78,7 +79,7 @@ class VolumeTraining:
         allowed: cells (x, y, z) of the box that samples may lie in.
         steps: samples along the diagonal of the box.
         backdrop: what stands behind the box, for pictures without alpha.
-        contracted: whether the box is that of ``contraction.py``; steps are then along twice its side.
+        contracted: whether the box is that of ``training/contraction.py``; steps then span twice its side.
         samples_per_step: size of a batch.
     """
 
@@ -106,7 +107,7 @@ class VolumeTraining:
     def march(self, rays_o: Tensor, rays_d: Tensor, jitter: Tensor) -> Samples:
         leaps, step = self.occupancy.leaps, self.step_size
         if self.contracted:
-            return self.kernels.march_contracted(rays_o, rays_d, FAR, leaps, step, jitter)
+            return self.kernels.march_contracted(rays_o, rays_d, 0.0, FAR, leaps, step, jitter)
         return self.kernels.march(rays_o, rays_d, self.bounds, leaps, step, jitter)
 
     def loss(
@@ -156,8 +157,7 @@ class VolumeTraining:
         d = rays_d[samples.ray_ids]
         at = field(samples.x, d)
         if self.contracted:  # it is seen along d, but passed along the bent ray
-            along = course(rays_o[samples.ray_ids] + samples.t[:, None] * d, d)
-            d = functional.normalize(along, dim=-1, eps=1e-9)
+            d = section(rays_o[samples.ray_ids], d, samples.t, 1.0)
         optical = optical_thickness(at.f, (at.gradient * d).sum(-1), self.step_size, at.s, anneal)
         colour, left, weights = self.kernels.composite(optical, at.rgb, samples.offsets, STOP)
         return colour, left, weights, at

@@ -19,9 +19,9 @@ from torch.nn import functional
 
 from render.asset import BakedNetwork
 from render.network import Concat, NetworkSpec, Slot
+from training.contraction import box, contract
 from training.kernels import Kernels
 from training.modules import Network
-from training.surface.contraction import box, contract
 from training.surface.field import SurfaceConfig, SurfaceField
 from training.surface.volume import Sections
 

@@ -21,6 +21,7 @@ from render.camera import Camera
 from render.shell_field import march_asset
 from scenes import PosedImages
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
+from training.contraction import expand
 from training.families import Draw, Stage, Task, facts_for_asset, seeded
 from training.families.adaptive_shells.envelope import Options, extract
 from training.families.adaptive_shells.field import FieldConfig, ShellField
@@ -28,7 +29,6 @@ from training.families.adaptive_shells.narrow_band import BandPixels, Sampler, S
 from training.kernels import Kernels
 from training.optimise import adam, descend
 from training.rays import camera_rays
-from training.surface.contraction import expand
 from training.surface.optimisation import POINTS_AT_ONCE, SurfaceTraining
 
 FINAL_RATE = 0.03  # the learning rate of the band falls exponentially to this part of its start

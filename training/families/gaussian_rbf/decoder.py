@@ -73,6 +73,7 @@ class Decoder(nn.Module):
             *resolutions, dimension, config.levels, config.features, config.log2_table_size
         )
         self.config, self.kernels = config, kernels
+        self.opened: Tensor | None = None  # factors of features, while not all levels are open
         self.grid = Grid(spec, kernels, generator)
         features = spec.output_width
         self.layers = decoder_layers(config)
@@ -101,7 +102,17 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Points (n, dimension) in [0, 1] -> h (n, width)."""
-        return self.activations(self.grid(x))
+        features = self.grid(x)
+        return self.activations(features if self.opened is None else features * self.opened)
+
+    def open(self, levels: float) -> None:
+        """Use this many levels of the grid, the last one faded in by its fraction."""
+        spec = self.grid.spec
+        faded = (levels - torch.arange(spec.levels, dtype=torch.float32)).clamp(0, 1)
+        table = self.grid.table
+        self.opened = (
+            None if levels >= spec.levels else faded.repeat_interleave(spec.features).to(table.device)
+        )
 
     def optimiser(self, outputs: list[nn.Parameter]) -> torch.optim.Adam:
         """Adam for the grid, the decoder and a task's own parameters ``outputs``."""

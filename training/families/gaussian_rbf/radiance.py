@@ -17,14 +17,14 @@ from render.asset import BakedAsset, BakedNetwork
 from render.camera import Camera
 from render.network import Concat, Linear, NetworkSpec, Slot
 from scenes import PosedImages
-from scenes.hull import visual_hull
 from training import processes
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
 from training.families import Draw, Stage, Task, facts_for_asset, seeded
 from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, start_linear
+from training.families.gaussian_rbf.space import Exposure, space_of
 from training.kernels import Kernels, Samples
 from training.modules import Network
-from training.occupancy import Occupancy
+from training.occupancy import SEEN, Occupancy
 from training.optimise import descend
 from training.rays import PixelRays, camera_rays
 
@@ -38,25 +38,59 @@ class Config(DecoderConfig):
     )
     harmonics: int = Field(3, ge=0, le=3, description="degree of the spherical harmonics of colour")
     occupancy_resolution: int = Field(96, ge=8, le=512, description="cells along a side of the box")
-    steps: int = Field(192, ge=16, le=4096, description="samples along the diagonal of the box")
+    steps: int = Field(
+        192,
+        ge=16,
+        le=4096,
+        description="samples along the diagonal of the box; unbounded, along all of space",
+    )
+    unbounded: bool | None = Field(
+        None, description="all of space is in the field; null: where pictures show what stands around"
+    )
+    open_until: float = Field(
+        0.5, ge=0, lt=1, description="progress at which all levels of the grid are open, in unbounded scenes"
+    )
+    exposure: bool = Field(False, description="learn how bright and how warm each training picture is")
     stop: float = Field(1e-3, ge=0, lt=1, description="transmittance at which a ray ends")
     samples_per_step: int = Field(
         1 << 16, ge=256, le=1 << 22, description="size of a training batch, in samples"
     )
     random_background: bool = Field(
         True,
-        description="train on random colours behind alpha, lest fog of the background's colour be learnt",
+        description="train on random colours behind the field, lest fog of the background's colour be learnt",
     )
 
 
 # Log density, per world unit, at raw density 0: 0.02 of optical thickness a step, so that the first rays see
 # through the whole box. Our choice.
 LOG_DENSITY = 0.8
+LOG_DENSITY_UNBOUNDED = -1.5  # 0.8 of optical thickness from here to infinity
 DENSITY_GAIN = 4.0  # the raw density is this times the output layer: density must rise by e^6, colour by 1
 MAX_LOG_DENSITY = 12.0
+COARSE_LEVELS = 3  # that are open from the first step of an unbounded scene
 FINAL_RATE = 0.06  # the learning rate falls exponentially to this part of its start
 OCCUPANCY_START, OCCUPANCY_EVERY = 100, 100  # steps
+# An unbounded scene begins as fog of which no sample takes much, and more of it would be lost than is empty.
+SEEN_IN_FOG = 0.01
 EVALUATION_RAYS = 1 << 14
+
+
+class ScaledGradient(torch.autograd.Function):
+    """Values as they are, their gradients times a factor of each row.
+
+    Near a camera a place is met by many rays of one picture, and would take that picture's colours before
+    anything farther is learnt: floaters. The square of the distance makes up for it (Philip and Deschaintre
+    2023, *Floaters No More*).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, factor: Tensor) -> Tensor:
+        ctx.save_for_backward(factor)
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0] * ctx.saved_tensors[0][:, None], None
 
 
 class RadianceField(nn.Module):
@@ -64,7 +98,8 @@ class RadianceField(nn.Module):
 
     def __init__(self, config: Config, kernels: Kernels, generator: torch.Generator) -> None:
         super().__init__()
-        self.config, self.kernels = config, kernels
+        self.config, self.kernels, self.log_density = config, kernels, LOG_DENSITY
+        self.scaled = False  # gradients near cameras
         self.decoder = Decoder(config, 3, kernels, generator)
         width = self.decoder.width
         self.density = nn.Linear(width, 1)
@@ -78,7 +113,7 @@ class RadianceField(nn.Module):
 
     def density_row(self) -> Tensor:
         """(1, 1 + H): the raw density is this times [1, h]."""
-        bias = DENSITY_GAIN * self.density.bias + LOG_DENSITY
+        bias = DENSITY_GAIN * self.density.bias + self.log_density
         return torch.cat([bias[:, None], DENSITY_GAIN * self.density.weight], 1)
 
     def thickness(self, x: Tensor, step: float) -> Tensor:
@@ -91,6 +126,8 @@ class RadianceField(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Premultiplied colour (rays, 3), transmittance (rays,) and weights (samples,)."""
         h = self.decoder(samples.x)
+        if self.scaled:
+            h = ScaledGradient.apply(h, samples.t.square().clamp(max=1))
         colour_rows = self.view(rays_d).view(-1, 3, 1 + self.decoder.width)
         density_row = self.density_row().expand(len(rays_d), 1, -1)
         if self.config.deferred:
@@ -140,19 +177,25 @@ class Radiance:
         self.config, self.dataset, self.kernels, self.device = config, dataset, kernels, device
         self.generator = seeded(seed)
         self.field = RadianceField(config, kernels, self.generator).to(device)
-        hull = visual_hull(dataset.train, dataset.bounds, config.occupancy_resolution)
-        self.occupancy = Occupancy(hull).to(device)
+        self.space = space_of(dataset, config.unbounded, config.occupancy_resolution, device)
+        if self.space.ball is not None:
+            self.field.log_density, self.field.scaled = LOG_DENSITY_UNBOUNDED, True
+        self.occupancy = Occupancy(self.space.cells, SEEN if self.space.ball is None else SEEN_IN_FOG)
+        self.occupancy.to(device)
         self.pixels = PixelRays(dataset, device)
-        self.bounds = torch.from_numpy(np.asarray(dataset.bounds, np.float32)).to(device)
         self.background = torch.from_numpy(np.asarray(dataset.background, np.float32)).to(device)
-        self.step_size = 2.0 / config.steps  # the diagonal of the box is 2
+        self.step_size = self.space.length / config.steps
+        self.exposure = Exposure(len(dataset.train) if config.exposure else 0).to(device)
         outputs = [*self.field.density.parameters(), *self.field.view.parameters()]
-        self.optimiser = self.field.decoder.optimiser(outputs)
-        self.steps_done, self.rays_per_step = 0, config.samples_per_step // 32
+        self.optimiser = self.field.decoder.optimiser([*outputs, *self.exposure.parameters()])
+        self.steps_done = 0
+        # Of what the longest rays take at first, as one in six does in a box about an object.
+        first = config.steps // (6 if self.space.ball is None else 2)
+        self.rays_per_step = max(64, config.samples_per_step // first)
         self.stages: tuple[Stage, ...] = (Stage("radiance", 1.0, self.step),)
 
     def march(self, rays_o: Tensor, rays_d: Tensor, jitter: Tensor) -> Samples:
-        return self.kernels.march(rays_o, rays_d, self.bounds, self.occupancy.leaps, self.step_size, jitter)
+        return self.space.march(self.kernels, rays_o, rays_d, self.occupancy.leaps, self.step_size, jitter)
 
     def compile(self) -> None:
         rays_o, rays_d, *_ = self.pixels.draw(256, seeded(0))
@@ -162,14 +205,20 @@ class Radiance:
         self.optimiser.zero_grad()
 
     def step(self, progress: float) -> dict[str, float]:
-        rays_o, rays_d, colour, alpha = self.pixels.draw(self.rays_per_step, self.generator)
+        if self.space.ball is not None:
+            opened = min(progress / self.config.open_until, 1) if self.config.open_until else 1.0
+            levels = self.config.levels
+            self.field.decoder.open(min(levels, COARSE_LEVELS + opened * max(levels - COARSE_LEVELS, 0)))
+        index = self.pixels.own(self.rays_per_step, self.generator)
+        rays_o, rays_d, colour, alpha = self.pixels.rays(index)
         jitter = torch.rand(len(rays_o), generator=self.generator).to(self.device)
         samples = self.march(rays_o, rays_d, jitter)
         rgb, left, weights = self.field.render(samples, rays_d, self.step_size, self.config.stop)
         background = self.background
-        if self.config.random_background and self.pixels.channels == 4:
+        if self.config.random_background and (self.pixels.channels == 4 or self.space.ball is not None):
             background = torch.rand(len(rays_o), 3, generator=self.generator).to(self.device)
         truth = colour * alpha + (1 - alpha) * background
+        rgb = rgb * self.exposure(self.pixels.views(index))
         loss = functional.mse_loss(rgb + left[:, None] * background, truth)
         descend(self.optimiser, loss, self.config.learning_rate * FINAL_RATE**progress)
         self.occupancy.note(samples, weights)
@@ -189,6 +238,7 @@ class Radiance:
     def state(self) -> dict[str, Tensor]:
         return {
             **prefixed("field.", self.field.state_dict()),
+            **prefixed("exposure.", self.exposure.state_dict()),
             **prefixed("occupancy.", self.occupancy.state_dict()),
             **prefixed("optimiser.", optimiser_state(self.optimiser)),
             "generator": self.generator.get_state(),
@@ -197,6 +247,7 @@ class Radiance:
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self.field.load_state_dict(without_prefix("field.", state))
+        self.exposure.load_state_dict(without_prefix("exposure.", state))
         self.occupancy.load_state_dict(without_prefix("occupancy.", state))
         load_optimiser(self.optimiser, without_prefix("optimiser.", state))
         self.generator.set_state(state["generator"])
@@ -230,8 +281,9 @@ class Radiance:
                 "stop": self.config.stop,
                 "max_log_density": MAX_LOG_DENSITY,
                 "deferred": int(self.config.deferred),
+                **self.space.constants,
             },
-            **facts_for_asset(self.dataset),
+            **{**facts_for_asset(self.dataset), "bounds": self.space.bounds.cpu().numpy()},
         )
 
 

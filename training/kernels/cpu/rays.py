@@ -11,7 +11,7 @@ from numba import njit, prange
 from torch import Tensor
 
 from training.kernels import Samples
-from training.kernels.cpu.common import FAST, ONE, ZERO, array
+from training.kernels.cpu.common import FAST, HALF, ONE, TWO, ZERO, array
 
 
 @njit(inline="always")
@@ -100,68 +100,86 @@ def march(
 
 
 @njit(inline="always")
-def _contracted(x, y, z, dx, dy, dz):
-    """What a place shrinks by, and the speed there of a ray with unit velocity d, once contracted."""
-    norm = math.sqrt(x * x + y * y + z * z)
-    if norm <= ONE:
-        return ONE, ONE
-    inverse = ONE / norm
-    shrunk = (np.float32(2) - inverse) * inverse
-    radial = (x * dx + y * dy + z * dz) * inverse
-    across = max(ONE - radial * radial, ZERO)
-    radial *= inverse * inverse
-    return shrunk, math.sqrt(shrunk * shrunk * across + radial * radial)
+def _lattice_place(distance):
+    far = abs(distance)
+    return distance if far <= ONE else math.copysign(TWO - ONE / far, distance)
+
+
+@njit(inline="always")
+def _lattice_distance(s):
+    far = abs(s)
+    return s if far <= ONE else math.copysign(ONE / (TWO - far), s)
+
+
+@njit(inline="always")
+def _shrunk(x, y, z):
+    """What a place shrinks by, and is then a quarter of: the contracted box has a side of 4."""
+    norm: Any = max(math.sqrt(x * x + y * y + z * z), ONE)
+    return np.float32(0.25) * (TWO - ONE / norm) / norm
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
-def _walk_contracted(rays_o, rays_d, far, leaps, step, jitter, times, counts):
-    """Points in occupied cells: their places along the ray go to ``times`` (rays, most)."""
+def _walk_contracted(rays_o, rays_d, near, far, leaps, step, jitter, starts, counts, visited):
+    """As ``_walk``, on the lattice of ``render/contraction.py``."""
     nx, ny, nz = leaps.shape
-    quarter, half = np.float32(0.25), np.float32(0.5)
     for ray in prange(len(rays_o)):
         ox, oy, oz = rays_o[ray, 0], rays_o[ray, 1], rays_o[ray, 2]
         dx, dy, dz = rays_d[ray, 0], rays_d[ray, 1], rays_d[ray, 2]
-        _, speed = _contracted(ox, oy, oz, dx, dy, dz)
-        t, found = jitter[ray] * step / speed, 0
-        while t < far and found < times.shape[1]:
+        along = ox * dx + oy * dy + oz * dz
+        away = max(ox * ox + oy * oy + oz * oz - along * along, ZERO)
+        # So many steps no ray can take in a cell (render.contraction.fastest), and a trifle less.
+        quick = math.sqrt(ONE + np.float32(4) * away) * step
+        a_cell = np.float32(0.9999 * 4) / (np.float32(max(nx, max(ny, nz))) * quick)
+        start, end = _lattice_place(near + along), _lattice_place(far + along)
+        starts[ray] = start
+        shift = jitter[ray]
+        found, n = 0, 0
+        while found < visited.shape[1]:
+            s = start + (np.float32(n) + shift) * step
+            if not s < end:
+                break
+            t = _lattice_distance(s) - along
             x, y, z = ox + t * dx, oy + t * dy, oz + t * dz
-            shrunk, speed = _contracted(x, y, z, dx, dy, dz)
-            scale = quarter * shrunk
-            cx, cy, cz = _cell(x * scale + half, nx), _cell(y * scale + half, ny), _cell(z * scale + half, nz)
-            if leaps[cx, cy, cz] == 0:
-                times[ray, found] = t
+            scale = _shrunk(x, y, z)
+            cx, cy, cz = _cell(x * scale + HALF, nx), _cell(y * scale + HALF, ny), _cell(z * scale + HALF, nz)
+            leap = np.int32(leaps[cx, cy, cz])
+            if leap == 0:
+                visited[ray, found] = n
                 found += 1
-            t += step / speed
+                n += 1
+            else:
+                n += 1 + int(np.float32(leap - 1) * a_cell)
         counts[ray] = found
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
-def _place_contracted(rays_o, rays_d, times, offsets, x, t):
-    quarter, half = np.float32(0.25), np.float32(0.5)
+def _place_contracted(rays_o, rays_d, step, jitter, starts, visited, offsets, x, t):
     for ray in prange(len(rays_o)):
         dx, dy, dz = rays_d[ray, 0], rays_d[ray, 1], rays_d[ray, 2]
+        along = rays_o[ray, 0] * dx + rays_o[ray, 1] * dy + rays_o[ray, 2] * dz
         for i in range(offsets[ray], offsets[ray + 1]):
-            here = times[ray, i - offsets[ray]]
+            s = starts[ray] + (np.float32(visited[ray, i - offsets[ray]]) + jitter[ray]) * step
+            here = _lattice_distance(s) - along
             px, py, pz = rays_o[ray, 0] + here * dx, rays_o[ray, 1] + here * dy, rays_o[ray, 2] + here * dz
-            shrunk, _ = _contracted(px, py, pz, dx, dy, dz)
+            scale = _shrunk(px, py, pz)
             t[i] = here
-            x[i, 0] = px * shrunk * quarter + half
-            x[i, 1] = py * shrunk * quarter + half
-            x[i, 2] = pz * shrunk * quarter + half
+            x[i, 0] = px * scale + HALF
+            x[i, 1] = py * scale + HALF
+            x[i, 2] = pz * scale + HALF
 
 
 def march_contracted(
-    rays_o: Tensor, rays_d: Tensor, far: float, leaps: Tensor, step: float, jitter: Tensor
+    rays_o: Tensor, rays_d: Tensor, near: float, far: float, leaps: Tensor, step: float, jitter: Tensor
 ) -> Samples:
-    o, d, shift = array(rays_o), array(rays_d), array(jitter)
-    # A contracted ray is no longer than half a great circle of the ball of radius 2 (it is bent, not looped).
-    most = math.ceil(2 * math.pi / step) + 2
-    times, counts = np.empty((len(o), most), np.float32), np.empty(len(o), np.int64)
-    _walk_contracted(o, d, np.float32(far), array(leaps), np.float32(step), shift, times, counts)
+    o, d, shift, delta = array(rays_o), array(rays_d), array(jitter), np.float32(step)
+    visited = np.empty((len(o), math.ceil(4 / step) + 1), np.int32)  # s is between -2 and 2
+    starts, counts = np.empty(len(o), np.float32), np.empty(len(o), np.int64)
+    between = np.float32(near), np.float32(far)
+    _walk_contracted(o, d, *between, array(leaps), delta, shift, starts, counts, visited)
     offsets = np.zeros(len(o) + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])
     x, t = torch.empty(int(offsets[-1]), 3), torch.empty(int(offsets[-1]))
-    _place_contracted(o, d, times, offsets, x.numpy(), t.numpy())
+    _place_contracted(o, d, delta, shift, starts, visited, offsets, x.numpy(), t.numpy())
     return Samples(x, t, torch.from_numpy(offsets))
 
 
