@@ -7,7 +7,7 @@ a drawn one is from it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import moderngl
 import numpy as np
@@ -26,7 +26,7 @@ void main() {
     gl_Position = vec4(corner, 0.0, 1.0);
 }
 """
-# MODE, EXACT and EXPOSED are macros: software rasterisers run both sides of a branch.
+# MODE, EXACT, EXPOSED, FILLS and SHIFTED are macros: software rasterisers run both sides of a branch.
 FRAGMENT = """
 uniform sampler2D picture;  // of the renderer, row 0 is the top
 uniform sampler2D truth;    // of the same view
@@ -49,12 +49,17 @@ vec3 srgb_from_linear(vec3 l) {
 }
 
 void main() {
-    vec2 place = vec2(gl_FragCoord.x, height - gl_FragCoord.y) - area.xy;
+    vec2 place = vec2(gl_FragCoord.x, height - gl_FragCoord.y);
+#if !FILLS
+    place -= area.xy;
+#endif
     vec2 uv = place / area.zw;
+#if !FILLS
     if (any(lessThan(uv, vec2(0.0))) || any(greaterThan(uv, vec2(1.0)))) {
         colour = vec4(vec3(GREY), 1.0);
         return;
     }
+#endif
 #if EXACT
     vec4 value = texelFetch(picture, ivec2(place), 0);
 #elif MODE == 4 || MODE == 5  // there is nothing between two numbers
@@ -62,7 +67,7 @@ void main() {
 #else
     vec4 value = texture(picture, uv);
 #endif
-#if MODE == 0
+#if MODE == 0 && SHIFTED
     value.rgb += (1.0 - value.a) * shift;
 #elif MODE == 1
     float far = clamp((value.r - reach.x) / (reach.y - reach.x), 0.0, 1.0);
@@ -87,6 +92,15 @@ void main() {
 """
 
 
+class Kind(NamedTuple):
+    """What a program need not ask at every pixel."""
+
+    exact: bool  # the picture's pixels are the framebuffer's
+    exposed: bool
+    fills: bool  # there is nothing beside it
+    shifted: bool  # the background is another one than the asset's
+
+
 class Screen:
     """The programs that show frames, compiled when first wanted, and textures beside the renderer's.
 
@@ -96,7 +110,7 @@ class Screen:
 
     def __init__(self, ctx: moderngl.Context) -> None:
         self.ctx = ctx
-        self.arrays: dict[tuple[int, bool, bool], moderngl.VertexArray] = {}
+        self.arrays: dict[tuple[int, Kind], moderngl.VertexArray] = {}
         self.sampler = ctx.sampler(repeat_x=False, repeat_y=False, filter=(moderngl.LINEAR, moderngl.LINEAR))
         self.truth: moderngl.Texture | None = None
         self._copy: tuple[moderngl.Texture, moderngl.Framebuffer] | None = None
@@ -157,7 +171,9 @@ class Screen:
             shift = (0.0, 0.0, 0.0)
         area = fitted(texture.size, size) if whole else (0.0, 0.0, *map(float, size))
         exact = texture.size == area[2:] and area[0].is_integer()
-        array = self._array(MODES["colour" if coloured else mode], exact, coloured and exposure != 0)
+        fills = area == (0.0, 0.0, *map(float, size))
+        kind = Kind(exact, coloured and exposure != 0, fills, any(shift))
+        array = self._array(MODES["colour" if coloured else mode], kind)
         values = {
             "height": size[1],
             "area": area,
@@ -188,10 +204,11 @@ class Screen:
         """A bar over the border before ``column``."""
         target.clear(1.0, 1.0, 1.0, viewport=(column - BAR // 2, 0, BAR, size[1]))
 
-    def _array(self, mode: int, exact: bool, exposed: bool) -> moderngl.VertexArray:
-        key = mode, exact, exposed
+    def _array(self, mode: int, kind: Kind) -> moderngl.VertexArray:
+        key = mode, kind
         if key not in self.arrays:
-            values = {"MODE": mode, "EXACT": int(exact), "EXPOSED": int(exposed), **TONES}
+            flags = {name.upper(): int(value) for name, value in kind._asdict().items()}
+            values = {"MODE": mode, **flags, **TONES}
             defines = "".join(f"#define {name} {value}\n" for name, value in values.items())
             program = self.ctx.program(VERTEX, f"#version 330\n{defines}{FRAGMENT}")
             self.arrays[key] = self.ctx.vertex_array(program, [])
