@@ -193,6 +193,15 @@ def test_from_the_teacher_to_the_shader(ball: PosedImages) -> None:
     assert student.metrics()["pseudo_views"] == 30
 
 
+def test_without_a_teacher(ball: PosedImages) -> None:
+    student = model(ball, teacher="none")
+    assert [(stage.name, stage.share) for stage in student.stages] == [("real", 1.0)]
+    before = student.preview()
+    assert before is None
+    student.stages[0].step(0.0)
+    assert student.preview() is not None and student.metrics()["pseudo_views"] == 0
+
+
 def test_gathering_is_the_same_in_numpy(ball: PosedImages, teacher: Path) -> None:
     student = model(ball, teacher=str(teacher), precision="float32")
     asset = student.bake()

@@ -89,13 +89,15 @@ class LightField:
             self.field = radiance.Radiance(options, dataset, kernels, device, seed)
         elif config.teacher in SUBJECTS:
             self.teacher = subject_teacher(config.teacher, dataset)
-        else:
+        elif config.teacher != "none":
             self.teacher = file_teacher(config.teacher, dataset)
         self.views: PseudoViews | None = None
         self.steps_done = 0
         self.stages: tuple[Stage, ...] = self._stages()
 
     def _stages(self) -> tuple[Stage, ...]:
+        if self.config.teacher == "none":
+            return (Stage("real", 1.0, self.step_alone),)
         shares = {"teacher": self.config.teacher_share if self.field else 0.0}
         shares["finetune"] = self.config.finetune_share
         shares["distil"] = 1 - sum(shares.values())
@@ -120,15 +122,26 @@ class LightField:
         if self.steps_done % ROUND_EVERY == 0:
             views.fill(drawn)
         picks = [drawn[k] for k in self.pick(available // processes.count())]
-        rate = FINAL_RATE**progress * min(1.0, (self.steps_done + 1) / WARM_UP)
-        self.steps_done += 1
+        rate = self.next_rate(progress)
         return self._learn([views.cameras[k] for k in picks], [views.pictures[k] for k in picks], rate)
 
     def step_real(self, progress: float) -> dict[str, float]:
-        """One step on the real pictures."""
+        """One step on the real pictures, after those on pseudo views."""
+        return self._learn_real(FINETUNE_RATE * FINAL_RATE**progress)
+
+    def step_alone(self, progress: float) -> dict[str, float]:
+        """The same, where there is no teacher."""
+        return self._learn_real(self.next_rate(progress))
+
+    def next_rate(self, progress: float) -> float:
+        """The part of the learning rate for the next of the first steps."""
+        self.steps_done += 1
+        return FINAL_RATE**progress * min(1.0, self.steps_done / WARM_UP)
+
+    def _learn_real(self, rate: float) -> dict[str, float]:
         picks = self.pick(len(self.real))
         cameras = [self.dataset.train.cameras[k] for k in picks]
-        return self._learn(cameras, [self.real[k] for k in picks], FINETUNE_RATE * FINAL_RATE**progress)
+        return self._learn(cameras, [self.real[k] for k in picks], rate)
 
     def pick(self, count: int) -> Sequence[int]:
         """This process's share of random numbers below ``count``."""

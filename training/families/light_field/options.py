@@ -30,7 +30,8 @@ class Config(BaseModel):
     teacher: str = Field(
         "gaussian_rbf",
         description="who draws the pseudo views: gaussian_rbf, a radiance field trained first; a procedural "
-        "subject (still_life, fluff), which is ray traced; else an asset or run folder of the same scene",
+        "subject (still_life, fluff), which is ray traced; none, to learn from the real pictures alone; "
+        "else an asset or run folder of the same scene",
     )
     teacher_options: dict[str, Any] = Field(
         default_factory=dict, description="of the radiance field that is trained first, as under gaussian_rbf"
