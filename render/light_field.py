@@ -57,6 +57,29 @@ class Step:
         """Where along an axis the taps of the new pixel ``phase`` lie, counted from the old pixel."""
         return [0] if self.taps == 1 else [phase - 1, phase]
 
+    def kernel(self) -> Array:
+        """The bank's weights as a transposed convolution's, (inputs, outputs, k, k), k = factor * taps.
+
+        Along an axis, the new pixel ``phase`` sees the old one that lies ``offset`` from its own through
+        place phase + padding - factor * offset of the kernel.
+        """
+        factor, taps = self.factor, self.taps
+        bank = self.bank.parameters["0.weight"].astype(np.float32)
+        bank = bank.reshape(factor, factor, bank.shape[1], taps, taps, -1)
+        places = np.array(
+            [
+                [phase + taps - 1 - factor * offset for offset in self.offsets(phase)]
+                for phase in range(factor)
+            ]
+        )
+        kernel = np.zeros((bank.shape[5], bank.shape[2], factor * taps, factor * taps), np.float32)
+        rows, columns = (
+            places[:, None, :, None],
+            places[None, :, None, :],
+        )  # both (factor, factor, taps, taps)
+        kernel[:, :, rows, columns] = bank.transpose(5, 2, 0, 1, 3, 4)
+        return kernel
+
 
 @dataclass(frozen=True, eq=False)
 class LightField:
@@ -172,7 +195,7 @@ def _step(networks: Mapping[str, BakedNetwork], prefix: str, number: int, width:
     taps = math.isqrt(bank.spec.input_width // width)
     if factor < 2 or factor**2 != bank.spec.count:
         raise InshaderError(
-            f"the bank {prefix}up_{number} has {bank.spec.count} networks, expected 4, 9 or 16"
+            f"the bank {prefix}up_{number} has {bank.spec.count} networks, expected the square of 2 or more"
         )
     if taps not in (1, 2) or taps**2 * width != bank.spec.input_width or (taps == 2 and factor != 2):
         raise InshaderError(

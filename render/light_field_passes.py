@@ -25,9 +25,7 @@ from render.light_field_plan import (
     plan,
     straight_fits,
 )
-from render.light_field_rays import (
-    RayMap,
-)
+from render.light_field_rays import FARTHEST_SIDEWAYS, HALF_DIAGONAL, NEAREST, REACH, RayMap
 from render.parts import DeviceTables, Parts
 from render.targets import view_uniforms, write_uniforms
 from render.timing import PassTimer
@@ -72,7 +70,7 @@ class LightFieldPasses:
         self.software = is_software(ctx)
         straight = self.software and straight_fits(light_field)
         self.forms = [form_of(layer, straight) for layer in self.layers]
-        self.half = asset.precision == "float16"
+        self.half = all(part.spec.precision == "float16" for _, part in light_field.parts())
         self.extension = half_extension(ctx) if self.half and not straight else None
         self.parts = Parts(asset, "compute")
         self.rays = self._ray_program()
@@ -98,7 +96,8 @@ class LightFieldPasses:
             self.rays.run(-(-view.rows * view.columns // 64))
             self.ctx.memory_barrier()
         for number, layer in enumerate(self.layers):
-            name = "trunk" if layer.level == 0 and layer.factor == 1 else f"step {layer.level}"
+            number_of_step = layer.level if layer.factor > 1 else layer.level - 1
+            name = "trunk" if number_of_step < 0 else f"step {number_of_step}"
             with timer.measure(name):
                 self._run(number, size * self._scale(layer.level))
                 self.ctx.memory_barrier()
@@ -155,11 +154,18 @@ class LightFieldPasses:
 
     def _ray_program(self) -> moderngl.ComputeShader:
         gathers = "features" in self.asset.grids
+        slot = self.light_field.trunk.spec.inputs[0]
         source = compose(
             f"drivers/lightfield_{'gather' if gathers else 'rays'}.comp",
             family=self.asset.shader,
             expand=self.parts.expand,
-            defines={"OCTAVES": self.light_field.trunk.spec.inputs[0].order},
+            defines={
+                "OCTAVES": slot.order if slot.encoding == "frequency" else 0,
+                "HALF_DIAGONAL": HALF_DIAGONAL,
+                "NEAREST": NEAREST,
+                "REACH": REACH,
+                "FARTHEST_SIDEWAYS": FARTHEST_SIDEWAYS,
+            },
         )
         return compute_program(self.ctx, source)
 

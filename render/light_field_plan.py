@@ -2,7 +2,7 @@
 
 Every layer of a ``LightField`` is one dispatch of ``shaders/drivers/lightfield_layer.comp``, a matrix product
 over all pixels of a map: a group stages a chunk of the matrix in the memory that it shares, and each of its
-invocations multiplies it with the features of its own pixels, which it holds in registers. Two forms:
+invocations multiplies it with the features of its own pixels. Two forms:
 
 ``loop``      chunks of at most 32 inputs in a loop, 16 outputs of 4 pixels an invocation: 16 multiply-adds a
               read of shared memory. For GPUs, and for networks of any size.
@@ -90,33 +90,40 @@ def plan(light_field: LightField) -> list[Layer]:
         else:
             source = _append(layers, step.refine, source, number + 1, f"refine_{number}")
     layers[-1].target = None
+    if layers[-1].added:
+        raise InshaderError(f"the network refine_{last} ends with Add, expected the colours' own layer")
     return layers
 
 
 def _append(layers: list[Layer], network: BakedNetwork, source: int, level: int, name: str) -> int:
     """The layers of a network that follows the buffer ``source``; returns the buffer of its result."""
-    stages = [source]
-    first = len(layers)
+    stages: list[int | None] = [source]  # the buffer of each; None where its features are no longer alone
     for index, layer in enumerate(network.spec.layers):
+        before = stages[-1]
+        assert before is not None
         match layer:
             case Linear():
-                layers.append(_layer(network, index, layer, level, stages[-1]))
+                layers.append(_layer(network, index, layer, level, before))
                 layers[-1].target = len(layers)
                 stages.append(len(layers))
-            case Add(earlier) if len(layers) > first and stages[-1] == len(layers) and earlier > 0:
-                layers[-1].added.append(stages[earlier])
-                stages.append(stages[-1])
-            case Add(0) if len(layers) > first and stages[-1] == len(layers) and level > 0:
-                layers[-1].added.append(source)
-                stages.append(stages[-1])
+            case Add(earlier) if before == len(layers) and earlier < len(stages) - 1 and index > 0:
+                more = stages[earlier]
+                if more is None or len(layers[-1].added) == 2:
+                    raise InshaderError(
+                        f"the network {name} adds stage {earlier} in layer {index}: it may add two results "
+                        "that were not added to themselves"
+                    )
+                layers[-1].added.append(more)
+                stages[-1] = None
+                stages.append(before)
             case _:
                 raise InshaderError(
                     f"the network {name} has {type(layer).__name__} as layer {index}; in a light field there "
-                    "may be Linear and, after it, Add of what a layer gave"
+                    "may be Linear and, after it, Add of what came before"
                 )
-        if len(layers[-1].added) > 2:
-            raise InshaderError(f"the network {name} adds more than two results after one layer")
-    return stages[-1]
+    last = stages[-1]
+    assert last is not None
+    return last
 
 
 def _layer(network: BakedNetwork, index: int, linear: Linear, level: int, source: int) -> Layer:
@@ -174,8 +181,6 @@ def form_of(layer: Layer, straight: bool) -> Form:
     blocks = -(-layer.outputs // 4)
     channels = layer.inputs // layer.taps**2
     if straight:
-        while blocks * 4 > MAX_ROWS:
-            blocks = -(-blocks // 2)
         return Form(True, blocks, _divisor(layer.inputs, MAX_ROWS // blocks), 1)
     if layer.refine is None:
         blocks = min(blocks, LOOP_BLOCKS)

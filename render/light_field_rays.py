@@ -22,7 +22,7 @@ MAX_SIDE = 4096  # pixels of a picture before it is resampled
 MAX_POINTS = 64
 NEAREST = 0.05  # world units: points are never behind the camera
 REACH = 1.05  # of the grid that is gathered: half a side of its cube
-FARTHEST_SIDEWAYS = 1e-6  # -z of a direction: rays that do not look forward are led to far on the side
+FARTHEST_SIDEWAYS = 0.05  # -z of a direction: rays that hardly look forward are led to far on the side
 HALF_DIAGONAL = 1.0  # of the scene box: points lie this far before and behind its middle
 
 
@@ -112,7 +112,7 @@ class RayPoints:
         Args:
             jitter: (h / factor, w / factor, K) in [0, 1): where in its stratum each point lies, for training.
         """
-        rotation = self.frame[:, :3] @ _axes(camera)
+        rotation = self.frame[:, :3] @ camera.world_from_camera[:3, :3]
         d = block_directions(camera, factor) @ rotation.T  # (rows, columns, 3)
         o = self.frame[:, :3] @ camera.position + self.frame[:, 3]
         near, far = self.depths(camera.position)
@@ -181,10 +181,6 @@ def to_ndc(
     first = np.concatenate([-scale * xy / z[..., None], (1 + 2 / z)[..., None]], -1)
     last = np.concatenate([-scale * d[..., :2] / dz[..., None], np.ones_like(z)[..., None]], -1)
     return first, last - first
-
-
-def _axes(camera: Camera) -> NDArray[np.float64]:
-    return camera.world_from_camera[:3, :3]
 
 
 def _stratified(t: NDArray[np.float64], jitter: Array) -> NDArray[np.float64]:

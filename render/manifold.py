@@ -63,7 +63,7 @@ class Orbit:
     def warning(self, camera: Camera) -> str | None:
         """What is unusual about a camera, or None."""
         away = camera.position - self.target
-        distance = float(np.linalg.norm(away))
+        distance = max(float(np.linalg.norm(away)), 1e-9)
         nearest, farthest = self.distances
         if not nearest * (1 - TOLERANCE) <= distance <= farthest * (1 + TOLERANCE):
             return f"the camera is {'nearer' if distance < nearest else 'farther'} than any that was trained"
@@ -127,7 +127,10 @@ def manifold_of(asset: BakedAsset) -> Orbit | Frontal:
     if isinstance(value, tuple) and value:
         kind: type[Orbit] | type[Frontal] = Frontal if value[0] else Orbit
         if len(value) == 1 + sum(kind.SIZES):
-            return kind(*np.split(np.array(value[1:]), np.cumsum(kind.SIZES)[:-1]))
+            found = kind(*np.split(np.array(value[1:]), np.cumsum(kind.SIZES)[:-1]))
+            upright = abs(float(np.linalg.norm(found.up)) - 1) < 1e-3
+            if upright and (isinstance(found, Frontal) or 0 < found.distances[0] <= found.distances[1]):
+                return found
     raise InshaderError(f"the constant manifold is {value!r:.60}, expected an orbit or a frontal one")
 
 

@@ -343,7 +343,7 @@ def _upsample(graph: Graph, name: str, step: Step, x: str) -> str:
     graph.scope = name
     (layer,) = step.bank.spec.layers
     assert isinstance(layer, Linear)  # LightField.of has looked
-    parts = [graph.constant(_kernel(step), "0.weight")]
+    parts = [graph.constant(step.kernel(), "0.weight")]
     if layer.bias:
         bias = step.bank.parameters["0.bias"]
         if (bias != bias[0]).any():
@@ -359,21 +359,3 @@ def _upsample(graph: Graph, name: str, step: Step, x: str) -> str:
         pads=(padding,) * 4,
     )
     return _activated(graph, name, layer, z)
-
-
-def _kernel(step: Step) -> NDArray[np.float32]:
-    """The bank's weights (factor^2, out, taps^2 * in) as those of a transposed convolution, (in, out, k, k).
-
-    Along an axis, the new pixel ``phase`` sees the old one that lies ``offset`` from its own through place
-    phase + padding - factor * offset of the kernel.
-    """
-    factor, taps = step.factor, step.taps
-    bank = step.bank.parameters["0.weight"].astype(np.float32)
-    bank = bank.reshape(factor, factor, bank.shape[1], taps, taps, -1)
-    places = np.array(
-        [[phase + taps - 1 - factor * offset for offset in step.offsets(phase)] for phase in range(factor)]
-    )
-    kernel = np.zeros((bank.shape[5], bank.shape[2], factor * taps, factor * taps), np.float32)
-    rows, columns = places[:, None, :, None], places[None, :, None, :]  # both (factor, factor, taps, taps)
-    kernel[:, :, rows, columns] = bank.transpose(5, 2, 0, 1, 3, 4)
-    return kernel

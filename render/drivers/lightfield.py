@@ -51,6 +51,7 @@ from render.timing import PassTimer
 MODES = ("colour", "cost")
 HOSTS = ("compute",)
 PREVIEW = "preview_"
+WIDER = 1.1  # than what was trained a field of view may be before anything is said
 
 
 def check(asset: BakedAsset) -> None:
@@ -77,6 +78,14 @@ def fields(asset: BakedAsset) -> list[LightField]:
     return found
 
 
+def lens_warning(asset: BakedAsset, view: RayMap) -> str | None:
+    """What is unusual about a view's lens, or None. Windows are often wider, to where there is little."""
+    trained = asset.camera.h * pitch_of(asset)[1] / asset.camera.fl_y
+    if view.camera.h - 16 > WIDER * trained:
+        return "the field of view is wider than what was trained"
+    return None
+
+
 def read_state(state: Mapping[str, Any]) -> bool:
     """Whether the preview is wanted, where there is one.
 
@@ -100,6 +109,7 @@ class Passes:
         self.targets = Targets(ctx, host)
         self.native: moderngl.Texture | None = None
         self.warning: str | None = None
+        self.counted: tuple[moderngl.Texture | None, float] = None, 0.0  # the cost that was written last
 
     def draw(
         self, camera: Camera, mode: str, timer: PassTimer, preview: bool
@@ -107,11 +117,13 @@ class Passes:
         """The picture (r, g, b, 1) and the evaluations of the trunk per pixel, row 0 at the top."""
         passes = self.passes[-1 if preview else 0]
         view = ray_map(camera, pitch_of(self.asset), passes.light_field.factor)
-        self.warning = self.manifold.warning(camera)
+        self.warning = self.manifold.warning(camera) or lens_warning(self.asset, view)
         self.targets.resize((camera.w, camera.h))
         picture, cost = self.targets.textures
         evaluations = view.rows * view.columns / (camera.w * camera.h)
-        cost.write(np.full((camera.h, camera.w), evaluations, np.float32).tobytes())
+        if (cost, evaluations) != self.counted:
+            cost.write(np.full((camera.h, camera.w), evaluations, np.float32).tobytes())
+            self.counted = cost, evaluations
         if mode == "cost":
             shown = np.array([evaluations] * 3 + [1], np.float32)
             picture.write(np.broadcast_to(shown, (camera.h, camera.w, 4)).tobytes())

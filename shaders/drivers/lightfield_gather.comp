@@ -10,8 +10,6 @@ layout(std430, binding = 4) writeonly buffer Rays { float gathered[]; };
 uniform ivec2 u_size;   // of the map
 uniform float u_block;  // pixels of a ray's block along a side
 
-const float REACH = 1.05;
-
 void main() {
     int rays = u_size.x * u_size.y, ray = min(int(gl_GlobalInvocationID.x), rays - 1);
     vec2 pixel = (vec2(ray % u_size.x, ray / u_size.x) + 0.5) * u_block;

@@ -233,8 +233,10 @@ def test_views_out_of_the_manifold_are_told(ctx: moderngl.Context) -> None:
     asset = light_field()
     far = dataclasses.replace(asset.camera, world_from_camera=asset.camera.world_from_camera.copy())
     far.world_from_camera[:3, 3] *= 3
+    wide = dataclasses.replace(asset.camera, fl_x=asset.camera.fl_x / 2, fl_y=asset.camera.fl_y / 2)
     with Renderer(ctx, asset) as renderer:
         assert renderer.draw(asset.camera).stats["warning"] is None
+        assert "field of view is wider" in renderer.draw(wide).stats["warning"]
         assert "farther" in renderer.draw(far).stats["warning"]
 
 
@@ -326,13 +328,23 @@ def bad_assets() -> dict[str, tuple[BakedAsset, str]]:
     narrow = network(rng, NetworkSpec((Slot("x", 7),), (Linear(4),)))
     trunk = network(rng, NetworkSpec((Slot("points", 12),), (Linear(20),)))
     joined = network(rng, NetworkSpec((Slot("points", 24),), (Linear(10), Linear(10), Concat(1))))
+    points = (Slot("points", 24),)
+    repeated = (Linear(20), Linear(20), Add(1), Linear(20), Add(2))
+    twice = network(rng, NetworkSpec(points, repeated))
+    itself = network(rng, NetworkSpec(points, (Linear(20), Add(1))))
+    wide = (*[Linear(7)] * 40, Linear(3), Linear(3), Add(41))
+    colours = network(rng, NetworkSpec((Slot("x", 7),), wide))
     return {
         "no trunk": (changed(asset, trunk=None), "no network 'trunk'"),
         "no steps": (changed(asset, up_0=None), "0 steps"),
         "no refinement": (changed(asset, refine_0=None), "no network 'refine_0'"),
-        "5 phases": (changed(asset, up_0=bank), "expected 4, 9 or 16"),
+        "5 phases": (changed(asset, up_0=bank), "expected the square of 2 or more"),
         "not a colour": (changed(asset, refine_1=narrow), "gives 4 values, expected 3"),
         "too few points": (changed(asset, trunk=trunk), "takes 12 values"),
+        "added twice": (changed(asset, trunk=twice), "adds stage 2 in layer 4"),
+        "added to itself": (changed(asset, trunk=itself), "Add as layer 1"),
+        "colours that are added to": (changed(asset, refine_1=colours), "ends with Add"),
+        "upside down": (with_constant(asset, "manifold", tuple(map(float, range(14)))), "manifold is"),
         "concatenation": (changed(asset, trunk=joined), "Concat as layer 2"),
         "no pitch": (with_constant(asset, "pitch", 3.0), "pitch is 3.0"),
         "no manifold": (with_constant(asset, "manifold", (0.0, 1.0)), "manifold is"),

@@ -23,14 +23,16 @@ from render.light_field_rays import (
     trunk_inputs,
 )
 from render.metrics import parity_db, psnr
+from render.renderer import Renderer
 from scenes import PosedImages
 from scenes.dataset import Views, composite
 from training.families import seeded
-from training.families.light_field import distil
+from training.families.light_field import distil, pseudo_views
 from training.families.light_field.distil import LightField
 from training.families.light_field.network import Affine, LightFieldNetwork, Step
 from training.families.light_field.options import PRESETS, Config, build_network
 from training.families.light_field.pseudo_views import PseudoViews
+from training.families.light_field.speed import untrained
 from training.families.light_field.teacher import asset_teacher
 from training.kernels import select
 from training.score import asset_drawer
@@ -129,6 +131,19 @@ def test_baked_is_trained(preset: str) -> None:
     assert np.abs(got - wanted).max() < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("side", "name"), [(64, "mobile_r2l"), pytest.param(800, "mobile_r2l", marks=pytest.mark.slow)]
+)
+def test_the_papers_network_is_drawn(side: int, name: str, ctx: moderngl.Context) -> None:
+    """Sixty layers of 256 units in float32 sums: 60 dB are asked for, rounding leaves more."""
+    asset = untrained(name, side, side)
+    with Renderer(ctx, asset) as renderer:
+        drawn = renderer.draw(asset.camera).images["colour"]
+    field = BakedLightField.of(asset.networks)
+    near = psnr(drawn, field.evaluate(trunk_inputs(asset, asset.camera, field.factor)))
+    assert near is None or near > 60
+
+
 @pytest.mark.parametrize(("factor", "overlaps"), [(2, True), (2, False), (3, True)])
 def test_phases_are_a_transposed_convolution(factor: int, overlaps: bool) -> None:
     """Also at the border, where the map is surrounded by zeros."""
@@ -179,7 +194,6 @@ def test_from_the_teacher_to_the_shader(ball: PosedImages) -> None:
     drawn = np.stack([student.draw(camera)[..., :3] for camera in ball.test.cameras])
     learnt, blank = psnr(drawn, truth), psnr(np.ones_like(truth), truth)
     assert learnt is not None and blank is not None
-    print(learnt, blank)
     assert learnt > blank + 3  # a floor for so few steps
     asset = asset_from_bytes(asset_bytes(student.bake()))
     with asset_drawer(asset) as (draw, _):
@@ -299,10 +313,29 @@ def test_views_that_are_there_are_not_drawn_again(ball: PosedImages) -> None:
     assert other.drawn == 2, "of another teacher"
 
 
-def test_old_views_make_room(ball: PosedImages, own_cache: Path) -> None:
+def test_old_views_make_room(ball: PosedImages, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pseudo_views, "KEPT_BYTES", 3 * 2 * 32 * 32 * 3)
     for number in range(5):
         PseudoViews(cameras(ball, 2), Drawer(), bytes([number]))
     assert len(list(own_cache.rglob("*.rgb"))) == len(list(own_cache.rglob("*.done"))) == 3
+
+
+def test_a_resumed_run_draws_what_is_gone(ball: PosedImages, teacher: Path, own_cache: Path) -> None:
+    student = model(ball, teacher=str(teacher))
+    student.step(0.0)
+    again = model(ball, teacher=str(teacher))
+    again.load_state(student.state())
+    for path in own_cache.rglob("*.*"):
+        path.unlink()
+    again.step(0.1)
+    assert again.views is not None and again.views.done.all()
+
+
+def test_a_cache_that_is_a_file(ball: PosedImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("INSHADER_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InshaderError, match="name another folder by INSHADER_CACHE"):
+        PseudoViews(cameras(ball, 2), Drawer(), b"a")
 
 
 def test_a_full_disk(ball: PosedImages, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,6 +389,20 @@ def test_views_that_differ(ball: PosedImages) -> None:
     assert "expected at least 2" in refused(replace(ball, train=one))
 
 
+def test_cameras_that_look_outwards(ball: PosedImages) -> None:
+    turn = np.diag([-1.0, 1.0, -1.0, 1.0])
+    outwards = tuple(
+        replace(camera, world_from_camera=camera.world_from_camera @ turn) for camera in ball.train.cameras
+    )
+    told = refused(replace(ball, train=replace(ball.train, cameras=outwards)))
+    assert "expected cameras around one place" in told
+
+
+def test_shares_that_leave_nothing() -> None:
+    with pytest.raises(ValueError, match="leave nothing to distil"):
+        Config(teacher_share=0.9, finetune_share=0.5)
+
+
 def test_options_of_the_teacher(ball: PosedImages) -> None:
     student = model(ball, teacher_options={"levels": 3})
     assert student.field is not None and student.field.config.levels == 3
@@ -366,6 +413,8 @@ def test_options_of_the_teacher(ball: PosedImages) -> None:
 def test_previews_that_cannot_be(ball: PosedImages) -> None:
     assert "not one of" in refused(ball, levels=0, octaves=2, preview="Z")
     assert "set light_field.levels=0" in refused(ball, preview="K")
+    options = {"levels": 0, "octaves": 2, "upscale": 16, "channels": (8, 8, 8, 8)}
+    assert "preview=K has channels for 3 steps" in refused(ball, preview="K", **options)
 
 
 def test_a_teacher_is_told_from_others(teacher: Path) -> None:

@@ -1,4 +1,5 @@
-// Light fields: a ray becomes the points that the trunk takes. The twin of RayPoints in render/light_field_rays.py.
+// Light fields: a ray becomes the points that the trunk takes. The twin of RayPoints in
+// render/light_field_rays.py, whose constants in capitals these are.
 #asset constant int points
 #asset constant int forward
 #asset constant vec2 ndc
@@ -6,7 +7,6 @@
 #asset constant vec4 frame_y
 #asset constant vec4 frame_z
 
-const float HALF_DIAGONAL = 1.0, NEAREST = 0.05;
 
 vec3 in_frame(vec4 v) { return vec3(dot(frame_x, v), dot(frame_y, v), dot(frame_z, v)); }
 
@@ -21,7 +21,7 @@ void light_field_ray(vec3 position, vec3 d, out vec3 first, out vec3 along) {
         along = (middle + HALF_DIAGONAL - near) * d;
         return;
     }
-    float dz = min(d.z, -1e-6);
+    float dz = min(d.z, -FARTHEST_SIDEWAYS);
     vec3 start = o - (1.0 + o.z) / dz * d;
     first = vec3(-ndc * start.xy / start.z, 1.0 + 2.0 / start.z);
     along = vec3(-ndc * d.xy / dz, 1.0) - first;

@@ -18,11 +18,7 @@ from render.camera import Camera
 from render.drivers.lightfield import PREVIEW
 from render.errors import InshaderError
 from render.light_field import LightField as BakedLightField
-from render.light_field_rays import (
-    RayPoints,
-    ray_map,
-    resampled,
-)
+from render.light_field_rays import RayPoints, ray_map, resampled
 from render.manifold import Frontal, Orbit, frontal_of, manifold_constant, orbit_around
 from scenes import PosedImages
 from scenes.dataset import composite
@@ -73,6 +69,12 @@ class LightField:
                 config.target_range,
             )
         )
+        check_manifold(self.manifold, dataset)
+        if config.teacher != "none" and config.pseudo_views < processes.count():
+            raise InshaderError(
+                f"light_field.pseudo_views={config.pseudo_views}: expected one at least for each of "
+                f"{processes.count()} processes"
+            )
         networks = {"": config}
         if config.preview is not None:
             networks[PREVIEW] = preview_config(config)
@@ -80,6 +82,7 @@ class LightField:
             name: build_network(option, kernels, self.generator).to(device)
             for name, option in networks.items()
         }
+        self.rates = {name: option.learning_rate for name, option in networks.items()}
         self.optimisers = {name: optimiser_of(net) for name, net in self.students.items()}
         self.real = dataset.train.images
         self.field: radiance.Radiance | None = None
@@ -116,10 +119,11 @@ class LightField:
 
     def step(self, progress: float) -> dict[str, float]:
         """One step on pseudo views, as many of which are drawn before as its number says."""
+        opened = self.views is not None
         views = self.pseudo_views()
         available = min(len(views), ROUND * (1 + self.steps_done // ROUND_EVERY))
         drawn = range(processes.rank(), available, processes.count())  # each process draws and learns its own
-        if self.steps_done % ROUND_EVERY == 0:
+        if self.steps_done % ROUND_EVERY == 0 or not opened:  # a resumed run may find none of them
             views.fill(drawn)
         picks = [drawn[k] for k in self.pick(available // processes.count())]
         rate = self.next_rate(progress)
@@ -156,7 +160,7 @@ class LightField:
         for name, network in self.students.items():
             network.train()
             loss = (((network(points) - truth) * known) ** 2).sum() / (3 * known.sum())
-            descend(self.optimisers[name], loss, self.config.learning_rate * rate)
+            descend(self.optimisers[name], loss, self.rates[name] * rate)
             processes.make_same(*network.buffers())  # the means of batch normalisation
             if name == "":
                 error = loss.item()
@@ -326,6 +330,16 @@ def common_lens(dataset: PosedImages, upscale: int) -> Camera:
             f"{which}pictures of {near}, the nearest that work (data.max_size)"
         )
     return first
+
+
+def check_manifold(manifold: Orbit | Frontal, dataset: PosedImages) -> None:
+    """Raise InshaderError unless the data's own cameras belong to what is to be trained for."""
+    for camera, name in zip(dataset.train.cameras, dataset.train.names, strict=True):
+        told = manifold.warning(camera)
+        if told is not None:
+            raise InshaderError(
+                f"light_field: of the view {name}, {told}: expected cameras around one place, or side by side"
+            )
 
 
 def looks_one_way(cameras: tuple[Camera, ...]) -> bool:

@@ -8,9 +8,7 @@ from torch.nn import functional
 
 from render.asset import BakedGrid, BakedNetwork
 from render.grid import GridSpec
-from render.light_field_rays import (
-    REACH,
-)
+from render.light_field_rays import REACH
 from render.network import Linear, NetworkSpec, Slot
 from training.kernels import Kernels
 from training.modules import Grid

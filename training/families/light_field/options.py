@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from render.errors import InshaderError
 from render.grid import GridSpec
-from render.light_field_rays import (
-    MAX_POINTS,
-)
+from render.light_field_rays import MAX_POINTS
 from training.families.light_field.gather import GatherFeatures
 from training.families.light_field.network import LightFieldNetwork
 from training.kernels import Kernels
@@ -91,6 +89,12 @@ class Config(BaseModel):
     learning_rate: float = Field(4e-3, gt=0, le=1, description="of Adam, at its height")
     precision: Literal["float16", "float32"] = Field("float16", description="of the networks in the asset")
 
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Config:
+        if self.teacher_share + self.finetune_share >= 1:
+            raise ValueError("teacher_share and finetune_share leave nothing to distil, expected less than 1")
+        return self
+
 
 POINTS: dict[str, Any] = {"levels": 0, "points": 8, "upscale": 8}
 PRESETS: dict[str, dict[str, Any]] = {
@@ -165,14 +169,9 @@ def build_network(config: Config, kernels: Kernels, generator: torch.Generator) 
     options = {name: getattr(config, name) for name in NETWORK}
     gather = None
     if config.levels:
-        growth = (config.finest_resolution / config.base_resolution) ** (1 / max(config.levels - 1, 1))
-        spec = GridSpec(
-            3,
-            config.levels,
-            config.features,
-            config.base_resolution,
-            max(growth, 1.0),
-            config.log2_table_size,
+        finest = max(config.finest_resolution, config.base_resolution)
+        spec = GridSpec.between(
+            config.base_resolution, finest, 3, config.levels, config.features, config.log2_table_size
         )
         gather = GatherFeatures(spec, kernels, generator)
     channels = config.channels[len(config.channels) - len(factors) :]
@@ -187,5 +186,11 @@ def preview_config(config: Config) -> Config:
         raise InshaderError(f"light_field.preview={config.preview} is not one of {', '.join(PRESETS)}")
     if config.levels:
         raise InshaderError("light_field.preview is of networks that take points: set light_field.levels=0")
+    channels = PRESETS[config.preview].get("channels", Config().channels)
+    if len(channels) < len(FACTORS[config.upscale]):
+        raise InshaderError(
+            f"light_field.preview={config.preview} has channels for {len(channels)} steps of upsampling, "
+            f"upscale={config.upscale} takes {len(FACTORS[config.upscale])}: name another preset, or null"
+        )
     same = {"points": config.points, "upscale": config.upscale, "views_per_step": config.views_per_step}
     return Config.model_validate({**PRESETS[config.preview], **same, "preview": None})

@@ -8,11 +8,14 @@ first view, so that a full disk is told at the start.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -21,7 +24,7 @@ from render.errors import InshaderError
 from scenes.cache import cache_folder
 from training.families.light_field.teacher import Teacher
 
-KEPT = 3  # files of pseudo views in the cache; older ones make room
+KEPT_BYTES = 8 << 30  # of pseudo views in the cache; older ones make room
 
 
 class PseudoViews:
@@ -66,7 +69,7 @@ class PseudoViews:
             for index in missing:
                 picture = np.clip(draw(self.cameras[index]), 0, 1)
                 self.pictures[index] = np.round(255 * picture).astype(np.uint8)
-                self.done[index] = 1  # after the picture: a process that ends in between draws it again
+                self.done[index] = 1  # after the picture: who ends in between draws it again
 
 
 def _reserve(path: Path, size: int) -> None:
@@ -75,15 +78,17 @@ def _reserve(path: Path, size: int) -> None:
     Raises:
         InshaderError: the disk is full, or the folder cannot be written to.
     """
+    made = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        made = not path.exists()
         with open(path, "ab") as file:
             if file.tell() < size:
-                os.posix_fallocate(file.fileno(), 0, size) if hasattr(
-                    os, "posix_fallocate"
-                ) else file.truncate(size)
+                _take_room(file, size)
     except OSError as error:
-        path.unlink(missing_ok=True)
+        if made:
+            with contextlib.suppress(OSError):
+                path.unlink()
         reason = error.strerror
         if error.errno == errno.ENOSPC:
             reason = f"{size >> 20} MB are needed and not free"
@@ -93,9 +98,23 @@ def _reserve(path: Path, size: int) -> None:
         ) from error
 
 
+def _take_room(file: BinaryIO, size: int) -> None:
+    """Lengthen a file; where the system cannot reserve room, there must be enough at least now."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    if shutil.disk_usage(os.path.dirname(file.name)).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    file.truncate(size)
+
+
 def _clear(folder: Path) -> None:
-    """Remove all but the newest files."""
+    """Remove the oldest files until the others take no more than KEPT_BYTES; the newest stays."""
     files = sorted(folder.glob("*.rgb"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in files[KEPT:]:
-        path.unlink(missing_ok=True)
-        path.with_suffix(".done").unlink(missing_ok=True)
+    kept = 0
+    for number, path in enumerate(files):
+        kept += path.stat().st_size
+        if number and kept > KEPT_BYTES:
+            with contextlib.suppress(OSError):  # another training may hold it
+                path.unlink()
+                path.with_suffix(".done").unlink()

@@ -1,8 +1,9 @@
 """A light field drawn in four ways: ``python -m training.families.light_field.speed RUN`` or ``PRESET WxH``.
 
 By the shaders, by onnxruntime from the exported graph, and by torch in float32 and bfloat16, all on the
-processor but for the shaders, which run wherever OpenGL does. A preset is drawn with random weights: how long
-a network takes does not depend on what it knows.
+processor but for the shaders, which run wherever OpenGL does. Torch is given what the trunk takes of each
+ray, the others compute it. A preset is drawn with random weights: how long a network takes does not depend on
+what it knows.
 """
 
 from __future__ import annotations
@@ -89,37 +90,40 @@ def untrained(preset: str, w: int, h: int) -> BakedAsset:
     return asset_from_bytes(asset_bytes(asset))  # rounded as a file has it
 
 
-def torch_picture(light_field: LightField, rays: Picture, kind: torch.dtype) -> Picture:
-    """The numpy twin in torch: rays (h, w, c) -> picture."""
+def by_torch(light_field: LightField, rays: Picture, kind: torch.dtype) -> Callable[[], Picture]:
+    """The networks in torch, ready to run on rays (h, w, c), which are computed once."""
 
-    def run(network: BakedNetwork, x: Tensor) -> Tensor:
+    def ready(network: BakedNetwork) -> Callable[[Tensor], Tensor]:
         parameters = {
             name: torch.from_numpy(np.asarray(part)).to(kind) for name, part in network.parameters.items()
         }
-        return run_layers(network.spec, parameters, stage_0(network.spec, x).to(kind))
+        return lambda x: run_layers(network.spec, parameters, x)
 
-    with torch.no_grad():
-        x = run(light_field.trunk, torch.from_numpy(rays))  # encoded in float32
-        for step in light_field.steps:
-            x = run(step.refine, transposed(step, x))
-    return x.float().numpy()
+    trunk = ready(light_field.trunk)
+    steps = [(enlarge(step, kind), ready(step.refine)) for step in light_field.steps]
+    start = stage_0(light_field.trunk.spec, torch.from_numpy(rays)).to(kind)  # encoded in float32
+
+    @torch.no_grad()
+    def picture() -> Picture:
+        x = trunk(start)
+        for up, refine in steps:
+            x = refine(up(x))
+        return x.float().numpy()
+
+    return picture
 
 
-def transposed(step: Step, x: Tensor) -> Tensor:
+def enlarge(step: Step, kind: torch.dtype) -> Callable[[Tensor], Tensor]:
     """One step of upsampling as torch's transposed convolution: (h, w, c) -> (h * factor, w * factor, c')."""
-    bank = torch.from_numpy(np.asarray(step.bank.parameters["0.weight"])).to(x.dtype)
-    f, t = step.factor, step.taps
-    kernel = torch.empty(x.shape[-1], bank.shape[1], f * t, f * t, dtype=x.dtype)
-    for row in range(f):
-        for column in range(f):
-            taps = bank[row * f + column].view(bank.shape[1], t, t, x.shape[-1]).permute(3, 0, 1, 2)
-            rows = [3 - row, 1 - row] if t == 2 else [row]
-            columns = [3 - column, 1 - column] if t == 2 else [column]
-            for i, r in enumerate(rows):
-                kernel[:, :, r, columns] = taps[:, :, i]
-    bias = torch.from_numpy(np.asarray(step.bank.parameters["0.bias"])[0]).to(x.dtype)
-    y = functional.conv_transpose2d(x.permute(2, 0, 1)[None], kernel, bias, f, (t - 1) * f // 2)
-    return y[0].permute(1, 2, 0)
+    kernel = torch.from_numpy(step.kernel()).to(kind)
+    bias = torch.from_numpy(np.asarray(step.bank.parameters["0.bias"])[0]).to(kind)
+    padding = (step.taps - 1) * step.factor // 2
+
+    def run(x: Tensor) -> Tensor:
+        y = functional.conv_transpose2d(x.permute(2, 0, 1)[None], kernel, bias, step.factor, padding)
+        return y[0].permute(1, 2, 0)
+
+    return run
 
 
 def compare(asset: BakedAsset, name: str) -> Table:
@@ -139,16 +143,14 @@ def compare(asset: BakedAsset, name: str) -> Table:
         found: Picture = frame.images["colour"]
         return found
 
-    def by_torch(kind: torch.dtype) -> Callable[[], Picture]:
-        return lambda: torch_picture(field, trunk_inputs(asset, camera, field.factor), kind)
-
+    rays = trunk_inputs(asset, camera, field.factor)
     ways: dict[str, Callable[[], Picture]] = {
         f"shaders, {ctx.info['GL_RENDERER']}": shaders,
         "onnxruntime": lambda: np.moveaxis(session.run(None, pose)[0][0], 0, -1),
-        "torch, float32": by_torch(torch.float32),
-        "torch, bfloat16": by_torch(torch.bfloat16),
+        "torch without rays, float32": by_torch(field, rays, torch.float32),
+        "torch without rays, bfloat16": by_torch(field, rays, torch.bfloat16),
     }
-    truth = field.evaluate(trunk_inputs(asset, camera, field.factor))
+    truth = field.evaluate(rays)
     times: dict[str, list[float]] = {way: [] for way in ways}
     near = {}
     for k in range(FRAMES + 1):

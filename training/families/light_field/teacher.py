@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from render.errors import InshaderError
 from scenes import PosedImages
 from scenes.dataset import composite
 from scenes.procedural import SUBJECTS, trace
+from scenes.ray_tracer import sources_of
 from training.score import asset_drawer
 
 Draw = Callable[[Camera], NDArray[np.float32]]
@@ -34,11 +36,8 @@ def asset_teacher(asset: BakedAsset) -> tuple[Teacher, bytes]:
         with asset_drawer(asset) as (draw, _):
             yield lambda camera: draw(camera)[0]
 
-    digest = hashlib.sha256(asset.driver.encode())
-    for name, tensor in sorted(asset.tensors().items()):
-        digest.update(name.encode() + np.ascontiguousarray(tensor).tobytes())
-    digest.update(repr(sorted(asset.constants.items())).encode())
-    return opened, digest.digest()
+    what = replace(asset, scene={}, results={}, provenance={}, stage=None)
+    return opened, hashlib.sha256(asset_bytes(what)).digest()
 
 
 def baked_teacher(asset: BakedAsset) -> tuple[Teacher, bytes]:
@@ -94,4 +93,5 @@ def subject_teacher(name: str, dataset: PosedImages) -> tuple[Teacher, bytes]:
 
         yield draw
 
-    return opened, name.encode()
+    sources = b"".join(path.read_bytes() for path in sources_of(subject))
+    return opened, name.encode() + dataset.background.tobytes() + sources
