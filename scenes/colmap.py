@@ -47,10 +47,11 @@ def read_colmap(path: Path, scene: Scene) -> PosedImages:
     if folder is None:
         raise InshaderError(f"{path}: no sparse model: neither sparse/0/cameras.bin nor cameras.txt")
     lenses, posed_images, points = read_model(folder)
-    names = [image.name for image in posed_images]
+    seen = set[str]()
     for image in posed_images:
-        if names.count(image.name) > 1:
+        if image.name in seen:
             raise InshaderError(f"{folder}: {image.name!r} is posed twice, expected once")
+        seen.add(image.name)
     if len(posed_images) < 2:
         raise InshaderError(f"{folder}: one picture is posed: nothing to score on, expected at least 2")
     pictures = picture_folder(path, scene.data.max_size)

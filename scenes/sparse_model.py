@@ -215,9 +215,12 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 
 def _numbers(words: list[str], where: str) -> list[float]:
     try:
-        return [float(word) for word in words]
+        found = [float(word) for word in words]
     except ValueError as error:
         raise InshaderError(f"{where}: {' '.join(words)[:60]!r} are not all numbers") from error
+    if not all(abs(value) < 1e30 for value in found):
+        raise InshaderError(f"{where}: {' '.join(words)[:60]!r} are not all finite numbers")
+    return found
 
 
 def _text_cameras(file: Path) -> dict[int, ModelCamera]:

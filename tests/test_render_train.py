@@ -148,6 +148,8 @@ KINDS: dict[str, Any] = {
     "background": str,
     "masked": bool,
     "precision": str,
+    "processes": int,
+    "held_out": [str, str],
     "asset_bytes": int,
     "psnr": {"baked": float, "field": float, "foreground": float, "stages": dict, "per_view": [float, float]},
     "ssim": {"baked": float},
@@ -278,7 +280,7 @@ def test_default_folder_and_overrides_anywhere(
     (tmp_path / "a=b.yaml").write_text("name: jar\n")
     for scene in ("quickstart", "a=b.yaml"):
         assert main(line.replace("SCENE", scene).split()) == 0, capsys.readouterr().err
-    for scene, folder, device, resume in seen:
+    for scene, folder, device, resume, *_ in seen:
         assert (scene.name, scene.seed, folder, device, resume) == ("vase", 3, Path("runs/vase"), "cpu", True)
     assert len(seen) == 2 and seen[0][0].data.format == "procedural"
 

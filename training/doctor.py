@@ -54,6 +54,8 @@ def _packages() -> Rows:
 
 def _graphics() -> Rows:
     """OpenGL as the renderer gets it; a context of its own for EGL, which may be there beside another."""
+    if _version("moderngl") is None:
+        return [("OpenGL", "unknown: moderngl is not installed")]
     import moderngl
 
     from render.context import create_context, is_software
@@ -79,6 +81,8 @@ def _graphics() -> Rows:
 
 
 def _cuda() -> Rows:
+    if _version("torch") is None:
+        return [("CUDA", "unknown: torch is not installed")]
     import torch
 
     from training.kernels.cuda.libraries import look_for_all

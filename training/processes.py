@@ -78,7 +78,8 @@ def joined(device: str) -> Iterator[None]:
                 "or give --device cpu"
             )
         torch.cuda.set_device(here)
-    set_threads(max(1, len(os.sched_getaffinity(0)) // neighbours))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    set_threads(max(1, cores // neighbours))
     distributed.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
     try:
         yield

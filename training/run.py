@@ -74,9 +74,6 @@ def _train(
         raise InshaderError(f"{scene.family}.task={config.task} takes {wanted}, the data is {found}")
     stage = stage_of(scene, dataset)
     kernel_module = kernels.select(device)
-    if processes.first():
-        for line in [f"kernels: {kernel_module.NAME} on {device}", *kernels.fallbacks(device)]:
-            print(line, file=sys.stderr, flush=True)
     model = task.build(config, dataset, kernel_module, device, scene.seed)
     seconds = {"data": time.monotonic() - clock}
     clock = time.monotonic()
@@ -96,6 +93,8 @@ def _train(
         run.preview = Previews(
             model, folder / "asset.safetensors", lambda asset: replace(asset, scene=resolved, stage=stage)
         )
+        for line in [f"kernels: {kernel_module.NAME} on {device}", *kernels.fallbacks(device)]:
+            print(line, flush=True)
         if view:
             start_viewer(folder)
     run.train()

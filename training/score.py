@@ -148,7 +148,8 @@ def score(model: Model, draw: Draw, dataset: Dataset) -> tuple[Scores, Image]:
 def _together(scores: Scores, rows: dict[str, Image]) -> tuple[Scores, Image]:
     """The scores of all processes' views, in the order of views, and the rows of the picture likewise."""
     found = processes.gathered({**scores.arrays(), **rows})
-    columns = {name: _in_turn([part[name] for part in found]) for name in scores.arrays()}
+    nothing = np.zeros(0)  # of a process that had no view to score
+    columns = {name: _in_turn([part.get(name, nothing) for part in found]) for name in scores.arrays()}
     rows = {name: image for part in found for name, image in part.items() if name.startswith("row.")}
     ordered = sorted(rows, key=lambda name: int(name.removeprefix("row.")))
     return Scores.from_arrays(columns), np.concatenate([rows[name] for name in ordered], 0)

@@ -195,7 +195,10 @@ class Session:
         self.later(f"opening {name} ...", lambda: opening(name))
 
     def watch(self) -> None:
-        """Open the asset anew, soon, where its file was replaced, as a training that goes on does."""
+        """Open the asset anew, soon, where its file was replaced, as a training that goes on does; after what
+        is being filmed or taken, which it would end."""
+        if self.take is not None:
+            return
         for name in self.library.replaced(self.name):
             self.add(name)
 
