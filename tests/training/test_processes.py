@@ -69,7 +69,7 @@ def test_what_processes_share() -> None:
 
 
 def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path) -> None:
-    steps = "train.steps=120"
+    steps = "train.steps=300"  # after 120 the picture still gains 0.05 dB a step, and seeds differ by 1 dB
     done = torchrun(2, *train(tmp_path / "two", steps, "gaussian_rbf.samples_per_step=8192"))
     assert done.returncode == 0, done.stderr
     alone = train(tmp_path / "one", steps, "gaussian_rbf.samples_per_step=16384")
