@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 SIDE = 2.0  # the contracted box is [-SIDE, SIDE]^3
 FAR = 50.0  # distance along a ray where a march ends: contracted, that is 0.02 from the end of space
-# The constants of an asset of the driver ``march`` whose scene is its box.
-BOUNDED: dict[str, float | tuple[float, ...]] = {"ball": (0.0, 0.0, 0.0, 0.0), "near_plane": 0.0}
 
 Array = NDArray[np.float32]
 

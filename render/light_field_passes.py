@@ -25,7 +25,8 @@ from render.light_field_plan import (
     plan,
     straight_fits,
 )
-from render.light_field_rays import FARTHEST_SIDEWAYS, HALF_DIAGONAL, NEAREST, REACH, RayMap
+from render.light_field_rays import HALF_DIAGONAL, NEAREST, REACH, RayMap
+from render.ndc import DEFINES as NDC_DEFINES
 from render.parts import DeviceTables, Parts
 from render.targets import view_uniforms, write_uniforms
 from render.timing import PassTimer
@@ -164,7 +165,7 @@ class LightFieldPasses:
                 "HALF_DIAGONAL": HALF_DIAGONAL,
                 "NEAREST": NEAREST,
                 "REACH": REACH,
-                "FARTHEST_SIDEWAYS": FARTHEST_SIDEWAYS,
+                **NDC_DEFINES,
             },
         )
         return compute_program(self.ctx, source)

@@ -17,12 +17,12 @@ from render.asset import BakedAsset, BakedGrid, BakedNetwork
 from render.camera import Camera
 from render.errors import InshaderError
 from render.light_field import Array, network_of
+from render.ndc import STRAIGHT, Ndc
 
 MAX_SIDE = 4096  # pixels of a picture before it is resampled
 MAX_POINTS = 64
 NEAREST = 0.05  # world units: points are never behind the camera
 REACH = 1.05  # of the grid that is gathered: half a side of its cube
-FARTHEST_SIDEWAYS = 0.05  # -z of a direction: rays that hardly look forward are led to far on the side
 HALF_DIAGONAL = 1.0  # of the scene box: points lie this far before and behind its middle
 
 
@@ -80,8 +80,8 @@ def pitch_of(asset: BakedAsset) -> tuple[float, float]:
     Raises:
         InshaderError: they are missing or of another kind.
     """
-    pitch = _vector(asset, "pitch", 2)
-    if not all(1 <= focal <= 1e6 for focal in pitch):
+    pitch = asset.constants.get("pitch")
+    if not isinstance(pitch, tuple) or len(pitch) != 2 or not all(1 <= focal <= 1e6 for focal in pitch):
         raise InshaderError(f"the constant pitch is {pitch!r:.60}, expected two focal lengths in pixels")
     return pitch[0], pitch[1]
 
@@ -92,19 +92,16 @@ class RayPoints:
 
     Of a scene in a box, points lie evenly in depth along the camera's axis, from one unit before the middle
     of the box to one behind it, wherever the camera stands (a choice: MobileR2L has a fixed near and far, for
-    cameras of one distance). Of a forward-facing scene they are in the normalised device coordinates of one
-    frame, evenly from its near plane to infinity (Mildenhall et al. 2020, appendix C).
+    cameras of one distance). Of a forward-facing scene they are in normalised device coordinates, evenly from
+    the near plane to infinity.
 
     Attributes:
         count: K.
-        frame: (3, 4) float64, from the world to that of the points; the near plane of a forward-facing scene
-            is at -1 in it.
-        ndc: (x, y) focal lengths over half of a picture's sides, or None.
+        ndc: of a forward-facing scene.
     """
 
     count: int
-    frame: NDArray[np.float64]
-    ndc: tuple[float, float] | None = None
+    ndc: Ndc | None = None
 
     def of_camera(self, camera: Camera, factor: int, jitter: Array | None = None) -> Array:
         """Points (h / factor, w / factor, 3 K) float32 of the rays through the middles of blocks.
@@ -112,13 +109,13 @@ class RayPoints:
         Args:
             jitter: (h / factor, w / factor, K) in [0, 1): where in its stratum each point lies, for training.
         """
-        rotation = self.frame[:, :3] @ camera.world_from_camera[:3, :3]
-        d = block_directions(camera, factor) @ rotation.T  # (rows, columns, 3)
-        o = self.frame[:, :3] @ camera.position + self.frame[:, 3]
+        d = block_directions(camera, factor) @ camera.world_from_camera[:3, :3].T  # (rows, columns, 3)
         near, far = self.depths(camera.position)
-        if self.ndc is not None:
-            o, d = to_ndc(o, d, self.ndc)
-            o = o[..., None, :]
+        if self.ndc is None:
+            o = camera.position
+        else:
+            first, last = self.ndc.ends(camera.position, d)
+            o, d = first[..., None, :], last - first
         t = np.linspace(near, far, self.count)
         if jitter is not None:
             t = _stratified(t, jitter)[..., None]
@@ -134,15 +131,9 @@ class RayPoints:
         distance = float(np.linalg.norm(position))
         return max(distance - HALF_DIAGONAL, NEAREST), distance + HALF_DIAGONAL
 
-    def constants(self) -> dict[str, int | tuple[float, ...]]:
+    def constants(self) -> dict[str, int | float | tuple[float, ...]]:
         """As the asset stores them and the shader reads them."""
-        rows = {f"frame_{axis}": tuple(map(float, row)) for axis, row in zip("xyz", self.frame, strict=True)}
-        return {
-            "points": self.count,
-            "forward": int(self.ndc is not None),
-            "ndc": self.ndc or (1.0, 1.0),
-            **rows,
-        }
+        return {"points": self.count, **(STRAIGHT if self.ndc is None else self.ndc.constants())}
 
     @staticmethod
     def of(asset: BakedAsset) -> RayPoints:
@@ -154,9 +145,7 @@ class RayPoints:
         count = asset.constants.get("points")
         if not isinstance(count, int) or not 2 <= count <= MAX_POINTS:
             raise InshaderError(f"the constant points is {count!r:.40}, expected 2 to {MAX_POINTS}")
-        rows = [_vector(asset, f"frame_{axis}", 4) for axis in "xyz"]
-        ndc = _vector(asset, "ndc", 2)
-        return RayPoints(count, np.array(rows), (ndc[0], ndc[1]) if asset.constants.get("forward") else None)
+        return RayPoints(count, Ndc.of(asset.constants))
 
 
 def block_directions(camera: Camera, factor: int) -> NDArray[np.float64]:
@@ -167,35 +156,12 @@ def block_directions(camera: Camera, factor: int) -> NDArray[np.float64]:
     return np.stack([x, y, -np.ones_like(x)], -1)
 
 
-def to_ndc(
-    o: NDArray[np.float64], d: NDArray[np.float64], ndc: tuple[float, float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A ray from (3,) along (..., 3) in normalised device coordinates, from the near plane to infinity.
-
-    Points o + t d, t in [0, 1], both (..., 3). Source: Mildenhall et al. 2020, appendix C, with n = 1.
-    """
-    dz = np.minimum(d[..., 2], -FARTHEST_SIDEWAYS)
-    start = o + (-(1 + o[2]) / dz)[..., None] * d  # on the near plane
-    scale = np.array(ndc)
-    xy, z = start[..., :2], start[..., 2]
-    first = np.concatenate([-scale * xy / z[..., None], (1 + 2 / z)[..., None]], -1)
-    last = np.concatenate([-scale * d[..., :2] / dz[..., None], np.ones_like(z)[..., None]], -1)
-    return first, last - first
-
-
 def _stratified(t: NDArray[np.float64], jitter: Array) -> NDArray[np.float64]:
     """Each of t (K,) anywhere between the middles to its neighbours: (..., K)."""
     middles = 0.5 * (t[1:] + t[:-1])
     low, high = np.append(t[0], middles), np.append(middles, t[-1])
     spread: NDArray[np.float64] = low + (high - low) * jitter
     return spread
-
-
-def _vector(asset: BakedAsset, name: str, length: int) -> tuple[float, ...]:
-    value = asset.constants.get(name)
-    if not isinstance(value, tuple) or len(value) != length:
-        raise InshaderError(f"the constant {name} is {value!r:.40}, expected {length} numbers")
-    return value
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,6 @@ from render.errors import InshaderError, require
 from render.grid import HASH_PRIMES, Level
 from render.light_field import LightField, Step
 from render.light_field_rays import (
-    FARTHEST_SIDEWAYS,
     HALF_DIAGONAL,
     NEAREST,
     REACH,
@@ -46,6 +45,7 @@ from render.light_field_rays import (
     pitch_of,
     ray_map,
 )
+from render.ndc import SIDEWAYS, Ndc
 from render.network import Add, Concat, Linear, Slot
 
 if TYPE_CHECKING:
@@ -174,30 +174,30 @@ def _points(graph: Graph, points: RayPoints, view: RayMap, factor: int) -> str:
     graph.scope = "rays"
     constant, node = graph.constant, graph.node
     directions = block_directions(view.camera, factor).reshape(-1, 3).T
-    frame = constant(points.frame[:, :3])
-    position = graph.slice(INPUT, (0, 3), (3, 4))
-    rotation = node("MatMul", frame, graph.slice(INPUT, (0, 0), (3, 3)))
-    d = node("MatMul", rotation, constant(directions))  # (3, rays)
-    o = node("Add", node("MatMul", frame, position), constant(points.frame[:, 3:]))  # (3, 1)
+    position = graph.slice(INPUT, (0, 3), (3, 4))  # (3, 1)
+    d = node("MatMul", graph.slice(INPUT, (0, 0), (3, 3)), constant(directions))  # (3, rays)
     fractions = constant(np.linspace(0, 1, points.count)[:, None, None])  # (K, 1, 1)
     if points.ndc is None:
         distance = node("Sqrt", graph.total(node("Mul", position, position), 0, keepdims=1))  # (1, 1)
         near = node("Clip", node("Sub", distance, constant(HALF_DIAGONAL)), constant(NEAREST))
         far = node("Add", distance, constant(HALF_DIAGONAL))
         t = node("Add", near, node("Mul", node("Sub", far, near), fractions))  # (K, 1, 1)
-        x = node("Add", o, node("Mul", t, d))  # (K, 3, rays)
+        x = node("Add", position, node("Mul", t, d))  # (K, 3, rays)
     else:
-        first, last = _ndc(graph, o, d, directions.shape[1], points.ndc)
+        first, last = _ndc_ends(graph, position, d, directions.shape[1], points.ndc)
         x = node("Add", first, node("Mul", fractions, node("Sub", last, first)))
     return x
 
 
-def _ndc(graph: Graph, o: str, d: str, rays: int, ndc: tuple[float, float]) -> tuple[str, str]:
-    """The first and the last point (3, rays) of rays from (3, 1) along (3, rays): the twin of ``to_ndc``."""
+def _ndc_ends(graph: Graph, o: str, d: str, rays: int, ndc: Ndc) -> tuple[str, str]:
+    """The ends (3, rays) of rays from (3, 1) along (3, rays): the twin of ``Ndc.ends``."""
     constant, node = graph.constant, graph.node
-    scale = constant(np.array(ndc)[:, None])
+    scale, frame = constant(np.array(ndc.scale)[:, None]), constant(ndc.frame[:, :3])
+    o = node("Add", node("MatMul", frame, o), constant(ndc.frame[:, 3:]))
+    d = node("MatMul", frame, d)
     o_z, d_z = graph.slice(o, (2,), (3,), (0,)), graph.slice(d, (2,), (3,), (0,))
-    ahead = node("Clip", node("Mul", d_z, constant(-1)), constant(FARTHEST_SIDEWAYS))  # -dz
+    length = node("Sqrt", graph.total(node("Mul", d, d), 0, keepdims=1))
+    ahead = node("Max", node("Mul", d_z, constant(-1)), node("Mul", length, constant(SIDEWAYS)))  # -dz
     start = node("Add", o, node("Mul", node("Div", node("Add", o_z, constant(1)), ahead), d))
     depth = node("Mul", graph.slice(start, (2,), (3,), (0,)), constant(-1))  # -z
     first_xy = node("Div", node("Mul", graph.slice(start, (0,), (2,), (0,)), scale), depth)

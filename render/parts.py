@@ -262,3 +262,9 @@ def _constant(kind: str, name: str, value: Constant) -> str:
     if isinstance(value, tuple) and kind == f"vec{len(value)}":
         return _vector(value)
     raise InshaderError(f"the asset's constant {name} is {value!r:.40}, the shader wants {kind}")
+
+
+def check_range(parts: Parts, name: str, low: float, high: float) -> None:
+    """Raise InshaderError unless the constant ``name`` is a number from ``low`` to ``high``."""
+    if not low <= parts.number(name) <= high:
+        raise InshaderError(f"the constant {name} is {parts.number(name)!r}, expected {low:g} to {high:g}")

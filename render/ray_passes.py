@@ -15,6 +15,7 @@ import numpy as np
 from render.asset import BakedAsset
 from render.camera import Camera
 from render.glsl import COMPUTE, FRAGMENT, Source, compose, compute_program, draw_program
+from render.ndc import DEFINES
 from render.parts import DeviceTables, Parts
 from render.targets import Box, Targets, view_uniforms, write_uniforms
 from render.timing import PassTimer
@@ -46,13 +47,18 @@ class RayPasses:
         self.tables = DeviceTables(ctx, self.parts)
 
     def _compose(self, name: str, apart: str = "") -> Source:
-        defines = {f"MODE_{mode.upper()}": number for mode, number in self.modes.items()} | {"CROP": 1}
+        defines = {f"MODE_{mode.upper()}": number for mode, number in self.modes.items()}
         return compose(
             f"drivers/{name}",
             version=COMPUTE if self.host == "compute" else FRAGMENT,
             family=self.asset.shader,
             expand=self.parts.expand,
-            defines={**defines, **{f"{mode.upper()}S": int(mode == apart) for mode in self.APART}},
+            defines={
+                **defines,
+                **DEFINES,
+                "CROP": 1,
+                **{f"{mode.upper()}S": int(mode == apart) for mode in self.APART},
+            },
         )
 
     def _program(self, mode: str) -> str:

@@ -24,11 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.asset import BakedAsset
-from render.contraction import BOUNDED
-from render.drivers.trace import check_range
 from render.errors import InshaderError
+from render.lattice import BOUNDED, Space
 from render.network import NetworkSpec
-from render.parts import Parts
+from render.parts import Parts, check_range
 
 HEAD = 5  # values of y before h
 Array = NDArray[np.float32]
@@ -114,22 +113,22 @@ class MarchedShell:
     """A shell without its meshes, for the driver ``march``: the twin of ``adaptive_shells/march.glsl``."""
 
     deferred = False
-    ball, near_plane = np.zeros(4, np.float32), np.float32(0)  # bounded
 
     def __init__(self, asset: BakedAsset) -> None:
         parts = Parts(asset, "compute")
         self.field = ShellField(asset)
-        self.low, self.size = self.field.low, self.field.size
-        self.occupancy = parts.volume("occupancy")
+        self.space = Space.of(asset)
         self.background = np.asarray(asset.background, np.float32)
-        self.step_size, self.stop = (np.float32(parts.number(name)) for name in ("step_size", "stop"))
+        self.stop = np.float32(parts.number("stop"))
 
     def evaluate(self, u: Array) -> Array:
         return self.field.evaluate(u)
 
     def density(self, y: Array, rays_d: Array) -> Array:
         """Per world unit, so that a step absorbs what the section of that length does."""
-        return np.asarray(self.field.optical(y, self.step_size * rays_d) / self.step_size, np.float32)
+        return np.asarray(
+            self.field.optical(y, self.space.step_size * rays_d) / self.space.step_size, np.float32
+        )
 
     def head(self, rays_d: Array) -> Array:
         return rays_d
@@ -138,7 +137,7 @@ class MarchedShell:
         return self.field.colour(y, head)
 
     def density_gradient(self, u: Array) -> Array:
-        return np.asarray(-self.field.normal(self.evaluate(u)) * self.size, np.float32)
+        return np.asarray(-self.field.normal(self.evaluate(u)) * self.space.size, np.float32)
 
 
 def march_asset(

@@ -26,7 +26,7 @@ from render.errors import InshaderError
 from scenes.blender import background_of, frame_picture, frame_pose, read_transforms
 from scenes.dataset import PosedImages, Views, hold_out
 from scenes.hull import bounds_from_views
-from scenes.images import read_image, reduced_size
+from scenes.images import image_size, reduced_size
 from scenes.lens import Lens, zoom
 from scenes.normalise import normalised, up_axis
 from scenes.photographs import UNEVEN, Photograph, camera_of, read_photographs
@@ -89,7 +89,7 @@ def _frames(document: Mapping[str, Any], file: Path) -> list[Photograph]:
             raise InshaderError(
                 f"{_where(file, i, entries[i])}: {has} mask_path, unlike the first: expected all or none"
             )
-    h, w = read_image(pictures[0]).shape[:2]
+    w, h = image_size(pictures[0])
     frames, first = [], dict[Path, int]()
     for i, entry in enumerate(entries):
         where = _where(file, i, entry)

@@ -18,7 +18,7 @@ from scenes.blender import background_of
 from scenes.dataset import PosedImages, Views, hold_out
 from scenes.folders import picture_folder
 from scenes.hull import bounds_from_views
-from scenes.images import read_image, reduced_size
+from scenes.images import image_size, reduced_size
 from scenes.lens import Lens, zoom
 from scenes.normalise import forward_facing, looks_one_way, normalised, up_axis
 from scenes.photographs import Photograph, camera_of, read_photographs
@@ -54,11 +54,9 @@ def read_colmap(path: Path, scene: Scene) -> PosedImages:
         seen.add(image.name)
     if len(posed_images) < 2:
         raise InshaderError(f"{folder}: one picture is posed: nothing to score on, expected at least 2")
-    pictures = picture_folder(path, scene.data.max_size)
-    photographs = [
-        _photograph(image, lenses[image.camera], pictures, folder)
-        for image in sorted(posed_images, key=lambda image: image.name)
-    ]
+    posed_images = sorted(posed_images, key=lambda image: image.name)
+    pictures = picture_folder(path, scene.data.max_size, posed_images[0].name)
+    photographs = [_photograph(image, lenses[image.camera], pictures, folder) for image in posed_images]
     lens = photographs[0].lens
     for photograph in photographs:
         if (photograph.lens.w, photograph.lens.h) != (lens.w, lens.h):
@@ -69,7 +67,8 @@ def read_colmap(path: Path, scene: Scene) -> PosedImages:
     w, h = reduced_size(lens.w, lens.h, scene.data.max_size)
     cameras = tuple(camera_of(photograph, w, h) for photograph in photographs)
     images = read_photographs(photographs, w, h)
-    train, test = hold_out(Views(images, cameras, tuple(p.picture.stem for p in photographs)))
+    names = tuple(p.picture.relative_to(pictures).with_suffix("").as_posix() for p in photographs)
+    train, test = hold_out(Views(images, cameras, names))
     bounds = _bounds(train, points, folder) if scene.data.bounds == "auto" else np.array(scene.data.bounds)
     posed = normalised(train, test, bounds, background_of(scene), up_axis(cameras))
     if images.shape[-1] == 4:
@@ -87,7 +86,7 @@ def _photograph(image: ModelImage, camera: ModelCamera, pictures: Path, folder: 
     )
     if picture is None:
         raise InshaderError(f"{where}: the picture {pictures / image.name} is missing")
-    h, w = read_image(picture).shape[:2]
+    w, h = image_size(picture)
     x, y = w / camera.w, h / camera.h
     if abs(x / y - 1) > ASPECT:
         why = (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from render.errors import InshaderError
-from scenes.images import read_image
+from scenes.images import image_size
 
 EXTENSIONS = (".png", ".jpg", ".jpeg")
 
@@ -38,9 +38,13 @@ def numbers_of(paths: Sequence[Path]) -> list[int] | None:
     return numbers if len(set(numbers)) == len(paths) else None
 
 
-def picture_folder(path: Path, max_size: int | None) -> Path:
+def picture_folder(path: Path, max_size: int | None, name: str = "") -> Path:
     """Of ``images`` and ``images_N`` that whose pictures are the smallest of at least ``max_size``, or else
     the largest.
+
+    Args:
+        name: of a picture in them, which may stand in a folder there; folders without it do not count if
+            another has it. Empty: their first ones are looked at.
 
     Raises:
         InshaderError: there is none.
@@ -52,6 +56,8 @@ def picture_folder(path: Path, max_size: int | None) -> Path:
     )
     if not folders:
         raise InshaderError(f"{path}: no images folder, nor a reduced one such as images_4")
-    sizes = [max(read_image(pictures_in(folder)[0]).shape[:2]) for folder in folders]
+    folders = [folder for folder in folders if name and (folder / name).is_file()] or folders
+    samples = [folder / name if (folder / name).is_file() else pictures_in(folder)[0] for folder in folders]
+    sizes = [max(image_size(sample)) for sample in samples]
     enough = [size for size in sizes if max_size is not None and size >= max_size]
     return folders[sizes.index(min(enough) if enough else max(sizes))]

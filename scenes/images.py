@@ -93,6 +93,23 @@ def read_image(path: Path) -> Pictures:
     return picture
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels, of which only the head of the file is read.
+
+    Raises:
+        InshaderError: the file is missing or no picture.
+    """
+    import imageio.v3 as iio
+
+    if not path.is_file():
+        raise InshaderError(f"{path}: the picture is missing")
+    try:
+        w, h = iio.immeta(path, plugin="pillow")["shape"]
+    except Exception as error:  # as in read_image
+        raise InshaderError(f"{path}: cannot be read as a picture (damaged?): {error}") from error
+    return int(w), int(h)
+
+
 def read_masked(path: Path, mask_path: Path) -> Pictures:
     """A picture (h, w, 4) whose alpha is all or nothing: where its mask is lighter than half.
 

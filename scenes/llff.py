@@ -6,9 +6,9 @@ back of the camera in its world, position, and (height, width, focal length in p
 two are the depths between which the picture's scene lies.
 
 The world here is a box about all that lies between these depths, in plain units of length. Cameras that look
-one way stand in a ball up to the least near depth; outside of it space is contracted, so samples are nearly
-even in disparity. Normalised device coordinates, as NeRF takes for such scenes, do the same for one frustum;
-the ball needs no other code than scenes seen from around (our choice).
+one way stand in a ball up to the least near depth. Radiance fields and light fields are learnt in normalised
+device coordinates from there on, as NeRF does for such scenes (``render/ndc.py``); shells in all of space,
+contracted outside of the ball.
 """
 
 from __future__ import annotations

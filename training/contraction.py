@@ -5,16 +5,11 @@ The twin of ``render/contraction.py``, which says more; a march through it is ``
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from render.contraction import FAR, SIDE
-from render.occupancy import dilate
-from scenes.dataset import Views
+from render.contraction import SIDE
 
-SHARE = 0.05  # of the pictures, and at least two, that must show a place for something to be there
 FARTHEST = 1.98  # of contracted places that still have a place in the world, for meshes
 
 
@@ -61,31 +56,3 @@ def section(rays_o: Tensor, rays_d: Tensor, t: Tensor, step: float) -> Tensor:
 def box(device: str) -> Tensor:
     """(2, 3) corners of the contracted box."""
     return torch.tensor([[-SIDE] * 3, [SIDE] * 3], device=device)
-
-
-def in_view(views: Views, ball: NDArray[np.float32], near: float, resolution: int) -> NDArray[np.bool_]:
-    """Cells (r, r, r) of the contracted box that enough pictures show, farther than ``near`` from cameras.
-
-    Of what fewer show nobody learns how far it is: it would stand anywhere in front of that one picture.
-
-    Args:
-        ball: (4,) middle and radius, world units, of what is not contracted.
-        near: in radii of the ball.
-    """
-    middle = (np.arange(resolution, dtype=np.float32) + 0.5) / resolution
-    y = np.stack(np.meshgrid(middle, middle, middle, indexing="ij"), -1).reshape(-1, 3)
-    y = (2 * y - 1) * np.float32(SIDE)
-    radius = np.linalg.norm(y, axis=-1)
-    index = np.flatnonzero(radius < SIDE - 1 / FAR)
-    x = expand(torch.from_numpy(y[index])).numpy().astype(np.float64) * ball[3] + ball[:3]
-    seen = np.zeros(len(x), np.int32)
-    for camera in views.cameras:
-        from_camera = (x - camera.position) @ camera.world_from_camera[:3, :3]  # rotation, transposed twice
-        depth = np.maximum(-from_camera[:, 2], 1e-9)
-        i = camera.fl_x * from_camera[:, 0] / depth + camera.cx
-        j = camera.cy - camera.fl_y * from_camera[:, 1] / depth
-        inside = (i >= 0) & (i <= camera.w) & (j >= 0) & (j <= camera.h)
-        seen += inside & (from_camera[:, 2] < 0) & (np.linalg.norm(from_camera, axis=1) > near * ball[3])
-    cells = np.zeros(resolution**3, np.bool_)
-    cells[index] = seen >= min(max(2, round(SHARE * len(views))), len(views))
-    return dilate(cells.reshape((resolution,) * 3))

@@ -109,13 +109,14 @@ class Run:
                         log.write(json.dumps(self._line(metrics), allow_nan=False) + "\n")
                         log.flush()
                         show(self._done(), metrics, self.position)
-                    if processes.largest(interrupted()):
-                        raise KeyboardInterrupt
                     if self.preview is not None:
                         self.preview()
                     if now - saved > CHECKPOINT_EVERY:
                         self.save()
                         saved = now
+                    # Where the processes meet, after what the first does alone: no step waits for that.
+                    if processes.largest(interrupted()):
+                        raise KeyboardInterrupt
             except KeyboardInterrupt:
                 self.save()
                 raise

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from render.asset import BakedAsset
+from render.targets import FAR
 
 Box = NDArray[np.float64]
 THIN = 0.01  # of the scene box, that stays in any case
@@ -55,8 +56,12 @@ class Crop:
 
     @property
     def box(self) -> Box | None:
-        """(2, 3) in the world; None where all is seen."""
+        """(2, 3) in the world; None where all is seen.
+
+        A side that was not moved is open: an unbounded scene goes on behind its box.
+        """
         if not self.on or (self.low.max() <= 0 and self.high.min() >= 1):
             return None
         size = self._bounds[1] - self._bounds[0]
-        return np.stack([self._bounds[0] + self.low * size, self._bounds[0] + self.high * size])
+        low, high = self._bounds[0] + self.low * size, self._bounds[0] + self.high * size
+        return np.stack([np.where(self.low > 0, low, -FAR), np.where(self.high < 1, high, FAR)])

@@ -34,7 +34,6 @@ from render.asset import BakedAsset, BakedMesh
 from render.cage import Pose, locate, rest_directions, rest_points, world_normals
 from render.camera import Camera
 from render.contraction import contract
-from render.drivers.trace import check_range
 from render.errors import InshaderError
 from render.intervals import (
     NEAR,
@@ -46,7 +45,7 @@ from render.intervals import (
     samples_of,
 )
 from render.mesh_hits import camera_hits
-from render.parts import Parts
+from render.parts import Parts, check_range
 from render.shell_field import ShellField, check_field
 from render.shell_passes import LINE_WIDTH, WIRES, ComputePasses, FragmentPasses
 

@@ -52,7 +52,7 @@ from render.camera import Camera
 from render.errors import InshaderError
 from render.fields import SurfaceField, shade, surface_field
 from render.network import NetworkSpec
-from render.parts import Parts
+from render.parts import Parts, check_range
 from render.ray_passes import RayPasses
 from render.sphere_tracing import LAYERS, Array, Cells, Layers, pixel_cones, trace_rays
 
@@ -105,12 +105,6 @@ def check(asset: BakedAsset) -> None:
 def slot_widths(spec: NetworkSpec) -> list[int]:
     """Widths of the inputs."""
     return [slot.width for slot in spec.inputs]
-
-
-def check_range(parts: Parts, name: str, low: float, high: float) -> None:
-    """Raise InshaderError unless the constant ``name`` is a number from ``low`` to ``high``."""
-    if not low <= parts.number(name) <= high:
-        raise InshaderError(f"the constant {name} is {parts.number(name)!r}, expected {low:g} to {high:g}")
 
 
 def composite(layers: Layers, colours: Sequence[Array], mode: str, background: Array) -> Array:

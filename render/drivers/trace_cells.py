@@ -29,10 +29,10 @@ import numpy as np
 from render.asset import BakedAsset
 from render.camera import Camera
 from render.cell_passes import CellPasses, check_limits
-from render.drivers.trace import check_range, composite, slot_widths, traced
+from render.drivers.trace import composite, slot_widths, traced
 from render.errors import InshaderError
 from render.fields import surface_field
-from render.parts import Parts
+from render.parts import Parts, check_range
 from render.ray_passes import RayPasses
 from render.sphere_tracing import Array, network_cell, network_table
 

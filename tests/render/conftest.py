@@ -16,8 +16,8 @@ import trimesh
 from render.asset import BakedAsset, BakedGrid, BakedMesh, BakedNetwork
 from render.camera import Camera, look_at
 from render.context import is_software
-from render.contraction import BOUNDED
 from render.grid import GridSpec
+from render.lattice import BOUNDED
 from render.network import Concat, Linear, NetworkSpec, Normalise, Slot, SquareConcat
 from render.renderer import Renderer
 

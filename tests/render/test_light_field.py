@@ -26,10 +26,10 @@ from render.light_field_rays import (
     pitch_of,
     ray_map,
     resampled,
-    to_ndc,
     trunk_inputs,
 )
 from render.manifold import Orbit, manifold_constant
+from render.ndc import Ndc
 from render.network import Add, Concat, Linear, NetworkSpec, Slot
 from render.renderer import Renderer
 from render.timing import PassTimer
@@ -91,10 +91,10 @@ def light_field(
         grids["features"] = BakedGrid(found, table)
         networks["density"] = network(rng, NetworkSpec((Slot("x", 8),), (Linear(1),), precision=precision))
     camera = look_at([1.5, 2, 1], [0, 0, 0], [0, 0, 1], *size, 0.6)
-    frame, ndc = np.eye(4)[:3], None
+    ndc = None
     if forward:
         frame = np.linalg.inv(look_at([1.4, 2.1, 1], [0, 0, 0], [0, 0, 1], 8, 8, 1.0).world_from_camera)[:3]
-        ndc = (2 * camera.fl_x / camera.w, 2 * camera.fl_y / camera.h)
+        ndc = Ndc(frame, (2 * camera.fl_x / camera.w, 2 * camera.fl_y / camera.h))
     orbit = orbit_about_origin()
     return BakedAsset(
         family="light_field",
@@ -106,7 +106,7 @@ def light_field(
         constants={
             "pitch": (camera.fl_x, camera.fl_y),
             "manifold": manifold_constant(orbit),
-            **RayPoints(8, frame, ndc).constants(),
+            **RayPoints(8, ndc).constants(),
         },
         background=np.float32([1, 1, 1]),
         up=np.float32([0, 0, 1]),
@@ -255,7 +255,7 @@ def test_the_file_keeps_all(ctx: moderngl.Context) -> None:
 def test_points_of_a_scene_in_a_box() -> None:
     """They lie on the rays of the camera through the middles of blocks, evenly in depth about the origin."""
     camera = look_at([1.5, 2, 1], [0.1, 0, 0], [0, 0, 1], 24, 12, 0.7)
-    points = RayPoints(5, np.eye(4)[:3]).of_camera(camera, 4).reshape(3, 6, 5, 3)
+    points = RayPoints(5).of_camera(camera, 4).reshape(3, 6, 5, 3)
     rays_o, rays_d = camera.resized(6, 3).rays()
     away = points - rays_o[..., None, :]
     across = np.cross(away, rays_d[..., None, :])
@@ -263,21 +263,6 @@ def test_points_of_a_scene_in_a_box() -> None:
     depth = away @ camera.forward
     distance = np.linalg.norm(camera.position)
     assert np.allclose(depth, np.linspace(distance - 1, distance + 1, 5), atol=1e-5)
-
-
-def test_device_coordinates() -> None:
-    """Near plane and infinity go to -1 and 1, straight lines stay straight, the frustum becomes the cube."""
-    rng = np.random.default_rng(0)
-    o = np.array([0.1, -0.2, 0.3])
-    d = np.stack([*rng.uniform(-0.5, 0.5, (2, 40)), -np.ones(40)], -1)
-    ndc = (2.0, 3.0)
-    first, along = to_ndc(o, d, ndc)
-    assert np.allclose(first[:, 2], -1) and np.allclose((first + along)[:, 2], 1)
-    for t in (1.5, 4.0, 30.0):
-        x = o + t * d
-        projected = np.stack([-ndc[0] * x[:, 0] / x[:, 2], -ndc[1] * x[:, 1] / x[:, 2], 1 + 2 / x[:, 2]], -1)
-        s = (projected[:, 2] + 1) / 2
-        assert np.allclose(first + s[:, None] * along, projected)
 
 
 @pytest.mark.parametrize("size", [(48, 36), (96, 36), (40, 30), (13, 50)])

@@ -16,6 +16,7 @@ from render.drivers import march
 from render.drivers.march import HOSTS, MODES
 from render.errors import InshaderError
 from render.metrics import parity_db
+from render.ndc import Ndc
 from render.network import Linear, NetworkSpec, Slot
 from render.renderer import Renderer
 
@@ -191,6 +192,76 @@ def test_unbounded_scenes_on_both_hosts(
             assert off.mean() <= (2e-2 if mode in ("normal", "cost") else 5e-3)
 
 
+@pytest.fixture
+def forward_facing(build_noise: Build) -> tuple[BakedAsset, Camera]:
+    """Noise in the normalised device coordinates of a frame, and a camera beside it that looks its way."""
+    asset = build_noise()
+    pose = look_at([0.1, -2, 0.2], [0, 0, 0], [0, 0, 1], 96, 80, 0.7)
+    ndc = Ndc(np.linalg.inv(pose.world_from_camera)[:3] / 0.6, (1.6, 1.7))
+    constants = {**asset.constants, **ndc.constants(), "step_size": 0.03}
+    camera = look_at([0.4, -2.1, 0.1], [0.2, 0, 0], [0, 0.1, 1], 96, 80, 0.8)
+    return replace(asset, constants=constants), camera
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_forward_facing_scenes_on_both_hosts(
+    mode: str, forward_facing: tuple[BakedAsset, Camera], ctx: moderngl.Context
+) -> None:
+    """From where its rays begin on the near plane, and from within the scene, where they begin later."""
+    asset, camera = forward_facing
+    within = look_at([0.2, -0.8, 0.1], [0, 0.5, 0], [0, 0, 1], 96, 80, 0.8)
+    costs = []
+    for seen in (camera, within):
+        wanted = reference.draw(asset, seen, mode=mode)
+        assert wanted["coverage"].max() > 0.9
+        costs.append(reference.draw(asset, seen, mode="cost")["cost"].sum())
+        for host in HOSTS:
+            found = draw(ctx, asset, host, mode, seen)
+            # as in unbounded scenes
+            unit = np.maximum(np.abs(wanted[mode]), 1) if mode == "depth" else 1
+            off = (np.abs(found[mode] - wanted[mode]) / unit).max(-1) > 1e-3
+            if mode in ("depth", "normal"):
+                off &= wanted["coverage"][..., 0] > 1e-3
+            assert off.mean() <= (2e-2 if mode in ("normal", "cost") else 5e-3)
+    assert costs[0] != costs[1]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_nothing_is_behind_a_forward_facing_camera(
+    host: str, forward_facing: tuple[BakedAsset, Camera], ctx: moderngl.Context
+) -> None:
+    asset, _ = forward_facing
+    away = look_at([0, -2, 0], [0, -5, 0.3], [0, 0, 1], 32, 24, 0.8)
+    assert not draw(ctx, asset, host, "colour", away)["coverage"].any()
+    assert not reference.draw(asset, away)["coverage"].any()
+
+
+def test_depths_of_a_forward_facing_scene(
+    forward_facing: tuple[BakedAsset, Camera], ctx: moderngl.Context
+) -> None:
+    """In world units: of a wall across all of it they are those of the plane."""
+    asset, camera = forward_facing
+    cells = np.zeros((4, 4, 64), bool)
+    cells[:, :, 40] = True  # z of 0.25 to 0.28: 0.6 * 2 / (1 - z) = 1.6 to 1.67 away
+    decoder = asset.networks["decoder"]
+    opaque = {**decoder.parameters, "4.bias": np.full((1, 1), 6, np.float32)}
+    constants = {**asset.constants, "step_size": 0.004}
+    asset = replace(
+        asset,
+        constants=constants,
+        volumes={"occupancy": cells},
+        networks={**asset.networks, "decoder": replace(decoder, parameters=opaque)},
+    )
+    with Renderer(ctx, asset) as renderer:
+        images = renderer.draw(camera, mode="depth").images
+    frame = look_at([0.1, -2, 0.2], [0, 0, 0], [0, 0, 1], 8, 8, 1.0)
+    rays_o, rays_d = camera.rays()
+    places = rays_o + images["depth"] * rays_d
+    ahead = (places - frame.position) @ frame.forward
+    inside = images["coverage"][..., 0] > 0.9
+    assert inside.mean() > 0.5 and (np.abs(ahead[inside] - 1.63) < 0.06).all()
+
+
 def test_an_unbounded_scene_says_where_its_box_is(unbounded: BakedAsset, build_ball: Build) -> None:
     bounds = build_ball().bounds
     for change, text in (
@@ -198,6 +269,8 @@ def test_an_unbounded_scene_says_where_its_box_is(unbounded: BakedAsset, build_b
         ({"constants": {**unbounded.constants, "ball": (0.0, 0.0, 1.0)}}, "the constant ball is"),
         ({"constants": {**unbounded.constants, "ball": (0.0, 0.0, 0.0, -1.0)}}, "the constant ball is"),
         ({"constants": {**unbounded.constants, "near_plane": -1.0}}, "near_plane is -1.0"),
+        ({"constants": {**unbounded.constants, "forward": 1}}, "contracted and forward-facing"),
+        ({"constants": {**unbounded.constants, "forward": 3}}, "forward is 3"),
     ):
         with pytest.raises(InshaderError, match=text):
             march.check(replace(unbounded, **change))

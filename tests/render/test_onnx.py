@@ -27,6 +27,7 @@ from render.light_field_rays import (
     ray_map,
     trunk_inputs,
 )
+from render.ndc import Ndc
 from render.network import Add, Concat, Layer, Linear, NetworkSpec, Slot, SquareConcat
 from render.onnx_graph import INPUT, OUTPUT, onnx_model
 
@@ -76,13 +77,12 @@ def light_field(
 ) -> BakedAsset:
     """Random weights. The asset's camera is at the pitch, its size no multiple of the map's blocks."""
     camera = look_at([1.3, -2.1, 0.9], [0.1, 0, 0.1], UP, 43, 31, 0.8)
-    frame, ndc = np.eye(4)[:3], None
+    ndc = None
     if forward:
         # a rotation, a scale and an offset: the world's y is the frame's -z
-        frame = np.array([[0.9, 0, 0, 0.1], [0, 0, 0.9, 0], [0, -0.9, 0, -1.2]])
-        ndc = (1.9, 2.3)
+        ndc = Ndc(np.array([[0.9, 0, 0, 0.1], [0, 0, 0.9, 0], [0, -0.9, 0, -1.2]]), (1.9, 2.3))
         camera = look_at([0.1, -0.4, 0.0], [0, 3, 0.2], UP, 43, 31, 0.8)
-    points = RayPoints(4, frame, ndc)
+    points = RayPoints(4, ndc)
     return BakedAsset(
         family="light_field",
         driver="lightfield",

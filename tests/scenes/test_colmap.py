@@ -52,7 +52,7 @@ class Model:
         """Model, and pictures of three dots as the lens shows them."""
         sparse = folder / "sparse" / "0"
         sparse.mkdir(parents=True)
-        (folder / "images").mkdir()
+        (folder / "images").mkdir(exist_ok=True)
         for index, name in enumerate(self.names):
             iio.imwrite(folder / "images" / name, dots(index, self.lens))
         (self.binary if kind == "bin" else self.text)(sparse)
@@ -164,6 +164,17 @@ def test_reduced_pictures_and_box_of_points(tmp_path: Path) -> None:
     # the box of the points, which world_from_source makes one of half-diagonal 1, but for a hundredth
     scale = np.linalg.norm(posed.world_from_source[:3, 0])
     assert scale == pytest.approx(1 / (0.98 * math.sqrt(3)), rel=0.02)
+
+
+def test_pictures_in_a_folder_per_camera(tmp_path: Path) -> None:
+    model = Model("PINHOLE")
+    model.names = [f"{'left' if index % 2 else 'right'}/{name}" for index, name in enumerate(model.names)]
+    for side in ("left", "right"):
+        (tmp_path / "model" / "images" / side).mkdir(parents=True)
+    (tmp_path / "model" / "images_4").mkdir()  # without them: it does not count
+    posed = load(model.write(tmp_path / "model", "bin"))
+    found = {*posed.train.names, *posed.test.names}
+    assert found == {name.removesuffix(".png") for name in model.names}
 
 
 def test_cameras_that_look_one_way_stand_in_a_ball(tmp_path: Path) -> None:

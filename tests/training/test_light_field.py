@@ -27,7 +27,7 @@ from render.renderer import Renderer
 from scenes import PosedImages
 from scenes.dataset import Views, composite
 from training.families import seeded
-from training.families.light_field import distil, pseudo_views
+from training.families.light_field import pseudo_views
 from training.families.light_field.distil import LightField
 from training.families.light_field.network import Affine, LightFieldNetwork, Step
 from training.families.light_field.options import PRESETS, Config, build_network
@@ -425,18 +425,3 @@ def test_a_teacher_is_told_from_others(teacher: Path) -> None:
     _, same = asset_teacher(asset_from_bytes(asset_bytes(asset)))
     _, other = asset_teacher(replace(asset, constants={**asset.constants, "stop": 0.5}))
     assert one == same != other
-
-
-def test_frontal_scenes_are_found(ball: PosedImages) -> None:
-    assert not distil.looks_one_way(ball.train.cameras)
-    first = ball.train.cameras[0]
-    shifted = []
-    for k in range(5):
-        pose = first.world_from_camera.copy()
-        pose[:3, 3] += 0.05 * k * pose[:3, 0]
-        shifted.append(replace(first, world_from_camera=pose))
-    assert distil.looks_one_way(tuple(shifted))
-    points = distil.frontal_points(replace(ball, train=replace(ball.train, cameras=tuple(shifted))), 8)
-    corners = np.stack(np.meshgrid(*ball.bounds.T, indexing="ij"), -1).reshape(-1, 3)
-    depths = -(corners @ points.frame[:, :3].T + points.frame[:, 3])[:, 2]
-    assert depths.min() > 1, "all of the box is behind the near plane"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -80,10 +81,13 @@ def decode(networks: Mapping[str, BakedNetwork], name: str, x: np.ndarray) -> np
 # Bake ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("levels", [math.inf, 1.5])
 @pytest.mark.parametrize(("decoder", "deferred"), VARIANTS)
-def test_baked_networks_are_the_field(decoder: str, deferred: bool) -> None:
-    """Density and colour from the asset's arrays in numpy: gains, folds and offsets are all in them."""
+def test_baked_networks_are_the_field(decoder: str, deferred: bool, levels: float) -> None:
+    """Density and colour from the asset's arrays in numpy: gains, folds, offsets and how far levels of the
+    grid are open are all in them."""
     field = random_field(config(decoder=decoder, deferred=deferred))
+    field.decoder.open(levels)
     samples, d = random_samples(2000)
     networks, grids = field.baked(), {"features": field.decoder.baked_grid("float32")}
     y = decode(
@@ -302,7 +306,7 @@ def check_parity(
         field = model.draw(camera)
         assert field.shape == (camera.h, camera.w, 4) and field.dtype == np.float32
         assert field[..., 3].max() > 0.9
-        assert model.space.ball is not None or field[..., 3].min() < 0.1  # all of space covers all pixels
+        assert model.space.unbounded or field[..., 3].min() < 0.1  # all of space covers all pixels
         parity = parity_db(colour, field[..., :3], coverage, field[..., 3:])
         assert parity is not None and parity >= floor
         assert np.abs(coverage - field[..., 3:]).max() < (1e-2 if asset.precision == "float32" else 5e-2)
@@ -392,15 +396,22 @@ def test_compiling_changes_nothing(ball: PosedImages) -> None:
 GAINS = np.float32([0.8, 0.9, 1.0, 1.1, 1.2])
 
 
-def room_views(count: int, seed: int, gains: bool) -> Views:
+def room_views(count: int, seed: int, gains: bool, one_way: bool = False) -> Views:
     """The ball within a sphere of radius 4 that is painted all over, seen from one side; no alpha.
 
-    With ``gains`` every picture has one of its own brightness.
+    With ``gains`` every picture has one of its own brightness; ``one_way``: cameras stand side by side.
     """
     rng = np.random.default_rng(seed)
     positions = np.array([0, -1, 0.3]) + 0.4 * rng.normal(size=(count, 3))
     positions *= 2.2 / np.linalg.norm(positions, axis=-1, keepdims=True)
-    cameras = tuple(look_at(position, [0, 0, 0], [0, 0, 1], 32, 32, 0.9) for position in positions)
+    targets = np.zeros((count, 3))
+    if one_way:
+        positions = np.array([0, -2.2, 0]) + rng.uniform(-0.4, 0.4, (count, 3)) * [1, 0, 1]
+        targets = positions + [0, 1, 0]
+    cameras = tuple(
+        look_at(position, target, [0, 0, 1], 32, 32, 0.9)
+        for position, target in zip(positions, targets, strict=True)
+    )
     pictures = []
     for index, camera in enumerate(cameras):
         picture = ball_picture(camera)
@@ -446,3 +457,31 @@ def test_all_of_space_is_drawn_as_it_was_learnt(room: Radiance, ctx: moderngl.Co
 def test_alpha_and_all_of_space_exclude_each_other(ball: PosedImages) -> None:
     with pytest.raises(InshaderError, match="pictures have alpha"):
         Radiance(config(unbounded=True), ball, cpu, "cpu", 0)
+
+
+@pytest.fixture(scope="module")
+def facade(ball: PosedImages, tmp_path_factory: pytest.TempPathFactory) -> Radiance:
+    """Trained on pictures that look one way, in normalised device coordinates."""
+    views = {"train": room_views(30, 3, False, True), "test": room_views(3, 4, False, True)}
+    posed = replace(ball, **views, unbounded=True, ball=np.float32([0, -2.2, 0, 1.5]), near=0.9)
+    chosen = config(steps=128, finest_resolution=64, occupancy_resolution=48)
+    return train(posed, chosen, 400, tmp_path_factory.mktemp("facade"))
+
+
+def test_a_forward_facing_scene_is_learnt(facade: Radiance) -> None:
+    """Depth too: the middle of the ball is seen 1.75 from the plane of the cameras, before the wall."""
+    assert facade.space.ndc is not None and facade.space.ball is None
+    assert score(facade, facade.dataset) > 25
+    asset = facade.bake()
+    assert asset.constants["forward"] == 1 and np.array_equal(asset.bounds, facade.dataset.bounds)
+    camera = look_at([0, -2.2, 0], [0, 0, 0], [0, 0, 1], 32, 32, 0.9)
+    depth = reference.draw(asset, camera, mode="depth")["depth"][..., 0]
+    assert np.median(depth[14:18, 14:18]) == pytest.approx(1.75, abs=0.25)
+
+
+def test_a_forward_facing_scene_is_drawn_as_it_was_learnt(facade: Radiance, ctx: moderngl.Context) -> None:
+    asset = asset_from_bytes(asset_bytes(facade.bake()))
+    check_parity(facade, asset, reference_pictures(asset), 45)
+    with Renderer(ctx, asset) as renderer:
+        drawn = [renderer.draw(camera).images for camera in asset.held_out]
+    check_parity(facade, asset, [(images["colour"], images["coverage"]) for images in drawn], 42)

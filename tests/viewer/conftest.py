@@ -12,8 +12,8 @@ import pytest
 
 from render.asset import BakedAsset, BakedGrid, BakedNetwork, read_asset, write_asset
 from render.camera import look_at
-from render.contraction import BOUNDED
 from render.grid import GridSpec, entry_index
+from render.lattice import BOUNDED
 from render.network import Linear, NetworkSpec, Slot
 from viewer import window
 from viewer.settings import Settings

@@ -56,7 +56,7 @@ def session(ctx: moderngl.Context) -> Iterator[Session]:
         constants={
             "pitch": (camera.fl_x, camera.fl_y),
             "manifold": manifold_constant(orbit),
-            **RayPoints(2, np.eye(4)[:3]).constants(),
+            **RayPoints(2).constants(),
         },
         background=np.float32([1, 1, 1]),
         up=np.float32([0, 0, 1]),

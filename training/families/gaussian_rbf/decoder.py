@@ -135,9 +135,13 @@ class Decoder(nn.Module):
         return rows * gains
 
     def baked_grid(self, precision: str) -> BakedGrid:
-        """The grid, rounded to ``float16`` or not."""
+        """The grid, rounded to ``float16`` or not; levels are in it as far as they are open."""
         spec = GridSpec(**{**self.grid.spec.to_json(), "precision": precision})
-        return BakedGrid(spec, numpy(self.grid.table).astype(precision))
+        table = numpy(self.grid.table)
+        if self.opened is not None:
+            opened = numpy(self.opened).reshape(spec.levels, spec.features)
+            table = table * np.repeat(opened, [level.size for level in spec.level_list], 0)
+        return BakedGrid(spec, table.astype(precision))
 
 
 def start_linear(layer: nn.Linear, generator: torch.Generator) -> None:

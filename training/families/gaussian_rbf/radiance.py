@@ -21,12 +21,13 @@ from training import processes
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
 from training.families import Draw, Stage, Task, facts_for_asset, seeded
 from training.families.gaussian_rbf.decoder import Decoder, DecoderConfig, numpy, start_linear
-from training.families.gaussian_rbf.space import Exposure, space_of
+from training.families.gaussian_rbf.exposure import Exposure
 from training.kernels import Kernels, Samples
 from training.modules import Network
 from training.occupancy import SEEN, Occupancy
 from training.optimise import descend
 from training.rays import PixelRays, camera_rays
+from training.space import space_of
 
 
 class Config(DecoderConfig):
@@ -64,7 +65,7 @@ class Config(DecoderConfig):
 # Log density, per world unit, at raw density 0: 0.02 of optical thickness a step, so that the first rays see
 # through the whole box. Our choice.
 LOG_DENSITY = 0.8
-LOG_DENSITY_UNBOUNDED = -1.5  # 0.8 of optical thickness from here to infinity
+FOG = 0.8  # optical thickness of all of an unbounded scene at the start
 DENSITY_GAIN = 4.0  # the raw density is this times the output layer: density must rise by e^6, colour by 1
 MAX_LOG_DENSITY = 12.0
 COARSE_LEVELS = 3  # that are open from the first step of an unbounded scene
@@ -178,9 +179,10 @@ class Radiance:
         self.generator = seeded(seed)
         self.field = RadianceField(config, kernels, self.generator).to(device)
         self.space = space_of(dataset, config.unbounded, config.occupancy_resolution, device)
-        if self.space.ball is not None:
-            self.field.log_density, self.field.scaled = LOG_DENSITY_UNBOUNDED, True
-        self.occupancy = Occupancy(self.space.cells, SEEN if self.space.ball is None else SEEN_IN_FOG)
+        if self.space.unbounded:
+            self.field.log_density = math.log(FOG / self.space.length)
+        self.field.scaled = self.space.ball is not None
+        self.occupancy = Occupancy(self.space.cells, SEEN_IN_FOG if self.space.unbounded else SEEN)
         self.occupancy.to(device)
         self.pixels = PixelRays(dataset, device)
         self.background = torch.from_numpy(np.asarray(dataset.background, np.float32)).to(device)
@@ -190,7 +192,7 @@ class Radiance:
         self.optimiser = self.field.decoder.optimiser([*outputs, *self.exposure.parameters()])
         self.steps_done = 0
         # Of what the longest rays take at first, as one in six does in a box about an object.
-        first = config.steps // (6 if self.space.ball is None else 2)
+        first = config.steps // (2 if self.space.unbounded else 6)
         self.rays_per_step = max(64, config.samples_per_step // first)
         self.stages: tuple[Stage, ...] = (Stage("radiance", 1.0, self.step),)
 
@@ -205,7 +207,7 @@ class Radiance:
         self.optimiser.zero_grad()
 
     def step(self, progress: float) -> dict[str, float]:
-        if self.space.ball is not None:
+        if self.space.unbounded:
             opened = min(progress / self.config.open_until, 1) if self.config.open_until else 1.0
             levels = self.config.levels
             self.field.decoder.open(min(levels, COARSE_LEVELS + opened * max(levels - COARSE_LEVELS, 0)))
@@ -215,7 +217,7 @@ class Radiance:
         samples = self.march(rays_o, rays_d, jitter)
         rgb, left, weights = self.field.render(samples, rays_d, self.step_size, self.config.stop)
         background = self.background
-        if self.config.random_background and (self.pixels.channels == 4 or self.space.ball is not None):
+        if self.config.random_background and (self.pixels.channels == 4 or self.space.unbounded):
             background = torch.rand(len(rays_o), 3, generator=self.generator).to(self.device)
         truth = colour * alpha + (1 - alpha) * background
         rgb = rgb * self.exposure(self.pixels.views(index))
@@ -283,7 +285,7 @@ class Radiance:
                 "deferred": int(self.config.deferred),
                 **self.space.constants,
             },
-            **{**facts_for_asset(self.dataset), "bounds": self.space.bounds.cpu().numpy()},
+            **{**facts_for_asset(self.dataset), **self.space.facts},
         )
 
 

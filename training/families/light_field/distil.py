@@ -22,6 +22,7 @@ from render.light_field_rays import RayPoints, ray_map, resampled
 from render.manifold import Frontal, Orbit, frontal_of, manifold_constant, orbit_around
 from scenes import PosedImages
 from scenes.dataset import composite
+from scenes.normalise import looks_one_way
 from scenes.procedural import SUBJECTS
 from training import processes
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
@@ -38,14 +39,13 @@ from training.families.light_field.options import (
 from training.families.light_field.pseudo_views import PseudoViews
 from training.families.light_field.teacher import Teacher, baked_teacher, file_teacher, subject_teacher
 from training.kernels import Kernels
+from training.ndc import ndc_of
 from training.optimise import descend
 
 FINAL_RATE = 0.02  # the learning rate falls exponentially to this part of its start
 FINETUNE_RATE = 0.05  # of the first rate, on the real pictures, falling on
 WARM_UP = 100  # steps in which the rate rises from nothing
 ROUND, ROUND_EVERY = 256, 100  # views are drawn so many at a time, every so many steps, until all are there
-FRONTAL = math.cos(math.radians(35))  # all cameras look within this of their mean: a forward-facing scene
-NEAR_MARGIN = 0.9  # of the nearest depth of the box: the near plane of a forward-facing scene
 
 
 class LightField:
@@ -58,7 +58,7 @@ class LightField:
         self.lens = common_lens(dataset, config.upscale)
         self.generator = seeded(seed)
         frontal = looks_one_way(dataset.train.cameras)
-        self.points = frontal_points(dataset, config.points) if frontal else orbit_points(config.points)
+        self.points = RayPoints(config.points, ndc_of(dataset) if frontal else None)
         self.manifold: Orbit | Frontal = (
             frontal_of(dataset.train.cameras, config.distance_range)
             if frontal
@@ -340,34 +340,6 @@ def check_manifold(manifold: Orbit | Frontal, dataset: PosedImages) -> None:
             raise InshaderError(
                 f"light_field: of the view {name}, {told}: expected cameras around one place, or side by side"
             )
-
-
-def looks_one_way(cameras: tuple[Camera, ...]) -> bool:
-    """Whether this is a forward-facing scene."""
-    forwards = np.stack([camera.forward for camera in cameras])
-    mean = forwards.mean(0)
-    return bool((forwards @ mean >= FRONTAL * np.linalg.norm(mean)).all())
-
-
-def orbit_points(count: int) -> RayPoints:
-    return RayPoints(count, np.eye(4)[:3])
-
-
-def frontal_points(dataset: PosedImages, count: int) -> RayPoints:
-    """Points in the normalised device coordinates of the mean camera, whose near plane is before the box."""
-    cameras = dataset.train.cameras
-    back = -np.mean([camera.forward for camera in cameras], 0)
-    back /= np.linalg.norm(back)
-    right = np.cross(np.mean([camera.world_from_camera[:3, 1] for camera in cameras], 0), back)
-    right /= np.linalg.norm(right)
-    rotation = np.stack([right, np.cross(back, right), back])
-    middle = np.mean([camera.position for camera in cameras], 0)
-    corners = np.stack(np.meshgrid(*dataset.bounds.T, indexing="ij"), -1).reshape(-1, 3)
-    depths = (middle - corners) @ back
-    near = max(NEAR_MARGIN * float(depths.min()), 0.05 * float(depths.max()))
-    frame = np.concatenate([rotation, -(rotation @ middle)[:, None]], 1) / near
-    lens = cameras[0]
-    return RayPoints(count, frame, (2 * lens.fl_x / lens.w, 2 * lens.fl_y / lens.h))
 
 
 TASK = Task(Config, PosedImages, LightField, PRESETS)

@@ -34,14 +34,13 @@ from render.camera import look_at
 from render.context import create_context
 from render.errors import InshaderError, require
 from render.light_field import LightField, Step
-from render.light_field_rays import trunk_inputs
+from render.light_field_rays import RayPoints, trunk_inputs
 from render.manifold import manifold_constant, orbit_around
 from render.metrics import psnr
 from render.onnx_graph import onnx_model
 from render.renderer import Renderer
 from training import kernels
 from training.families import seeded
-from training.families.light_field.distil import orbit_points
 from training.families.light_field.options import PRESETS, Config, build_network
 from training.modules import run_layers, stage_0
 
@@ -79,7 +78,7 @@ def untrained(preset: str, w: int, h: int) -> BakedAsset:
         constants={
             "pitch": (cameras[0].fl_x, cameras[0].fl_y),
             "manifold": manifold_constant(orbit_around(cameras, up, 0.1, 0.05)),
-            **orbit_points(config.points).constants(),
+            **RayPoints(config.points).constants(),
         },
         background=np.ones(3, np.float32),
         up=up.astype(np.float32),

@@ -2,8 +2,7 @@
 
 nerfacc (Li et al. 2023) marches through boxes and composites, tiny-cuda-nn (Müller 2021) encodes grids, in
 half precision. Networks stay with torch: tiny-cuda-nn's have no biases, ours do. Marches through all of space
-stay too: nerfacc has no such lattice. Whoever has no GPU never imports this package
-(``training.kernels.select``).
+stay too: nerfacc has no such lattice. Without a GPU the libraries are not imported.
 """
 
 from training.kernels import reference
