@@ -12,6 +12,7 @@ from render.context import is_software
 from render.errors import InshaderError
 from render.glsl import Source, compose, compute_program
 from render.light_field import LightField
+from render.light_field_gather import MAX_LOG_DENSITY
 from render.light_field_plan import (
     INPUT,
     LANES,
@@ -25,7 +26,7 @@ from render.light_field_plan import (
     plan,
     straight_fits,
 )
-from render.light_field_rays import HALF_DIAGONAL, NEAREST, REACH, RayMap
+from render.light_field_rays import HALF_DIAGONAL, NEAREST, RayMap
 from render.ndc import DEFINES as NDC_DEFINES
 from render.parts import DeviceTables, Parts
 from render.targets import view_uniforms, write_uniforms
@@ -164,7 +165,7 @@ class LightFieldPasses:
                 "OCTAVES": slot.order if slot.encoding == "frequency" else 0,
                 "HALF_DIAGONAL": HALF_DIAGONAL,
                 "NEAREST": NEAREST,
-                "REACH": REACH,
+                "MAX_LOG_DENSITY": MAX_LOG_DENSITY,
                 **NDC_DEFINES,
             },
         )

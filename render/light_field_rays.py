@@ -13,16 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from render.asset import BakedAsset, BakedGrid, BakedNetwork
+from render.asset import BakedAsset
 from render.camera import Camera
 from render.errors import InshaderError
-from render.light_field import Array, network_of
+from render.light_field import Array
 from render.ndc import STRAIGHT, Ndc
 
 MAX_SIDE = 4096  # pixels of a picture before it is resampled
 MAX_POINTS = 64
 NEAREST = 0.05  # world units: points are never behind the camera
-REACH = 1.05  # of the grid that is gathered: half a side of its cube
 HALF_DIAGONAL = 1.0  # of the scene box: points lie this far before and behind its middle
 
 
@@ -148,6 +147,13 @@ class RayPoints:
         return RayPoints(count, Ndc.of(asset.constants))
 
 
+def block_rays(camera: Camera, factor: int) -> tuple[Array, Array]:
+    """Origins and unit directions (h / factor, w / factor, 3) of rays through the middles of blocks."""
+    d = block_directions(camera, factor) @ camera.world_from_camera[:3, :3].T
+    d /= np.linalg.norm(d, axis=-1, keepdims=True)
+    return np.broadcast_to(camera.position, d.shape).astype(np.float32), d.astype(np.float32)
+
+
 def block_directions(camera: Camera, factor: int) -> NDArray[np.float64]:
     """Of rays through the middles of blocks: (h / factor, w / factor, 3) along the camera's axes, z = -1."""
     slope_x = ((np.arange(camera.w // factor) + 0.5) * factor - camera.cx) / camera.fl_x
@@ -162,66 +168,6 @@ def _stratified(t: NDArray[np.float64], jitter: Array) -> NDArray[np.float64]:
     low, high = np.append(t[0], middles), np.append(middles, t[-1])
     spread: NDArray[np.float64] = low + (high - low) * jitter
     return spread
-
-
-@dataclass(frozen=True, eq=False)
-class Gather:
-    """Features of the points along a ray, summed front to back.
-
-    A point's optical thickness is softplus of the network ``density`` of its features; its weight is the
-    transmittance before it less that behind it (Max 1995).
-
-    Attributes:
-        grid: of features, over the cube of points within REACH of the middle; those outside have what its
-            border has.
-        density: features -> one value.
-    """
-
-    grid: BakedGrid
-    density: BakedNetwork
-
-    @staticmethod
-    def of(asset: BakedAsset) -> Gather | None:
-        """That of an asset, None where its trunk takes points.
-
-        Raises:
-            InshaderError: the grid and the network do not fit.
-        """
-        if "features" not in asset.grids:
-            return None
-        grid, density = asset.grids["features"], network_of(asset.networks, "density")
-        width = grid.spec.output_width
-        if grid.spec.dimension != 3 or density.spec.count != 1 or density.spec.output_width != 1:
-            raise InshaderError("the grid features must be one of space, and density a network of one value")
-        if len(density.spec.inputs) != 1 or density.spec.input_width != width:
-            raise InshaderError(f"the network density must have one input of width {width}")
-        return Gather(grid, density)
-
-    @property
-    def output_width(self) -> int:
-        return self.grid.spec.output_width + 5
-
-    def evaluate(self, points: Array) -> Array:
-        """Points (h, w, 3 K) -> (h, w, F + 5): features, opacity, direction (3), mean depth in [-1, 1]."""
-        x = points.reshape(*points.shape[:-1], -1, 3)
-        place = np.clip((x + np.float32(REACH)) / np.float32(2 * REACH), 0, 1)
-        flat = self.grid.spec.evaluate(self.grid.table, place.reshape(-1, 3))
-        features = flat.reshape(*x.shape[:-1], -1)  # (h, w, K, F)
-        z = self.density.spec.evaluate(self.density.parameters, features)[..., 0]
-        before = np.exp(-np.cumsum(np.logaddexp(0, z), -1))  # (h, w, K) behind each point
-        weights = -np.diff(before, axis=-1, prepend=1)[..., None]
-        along = x[..., -1, :] - x[..., 0, :]
-        along = along / np.linalg.norm(along, axis=-1, keepdims=True)
-        depths = np.linspace(-1, 1, x.shape[-2])[:, None]
-        parts = [(weights * features).sum(-2), weights.sum(-2), along, (weights * depths).sum(-2)]
-        return np.concatenate(parts, -1).astype(np.float32)
-
-
-def trunk_inputs(asset: BakedAsset, camera: Camera, factor: int) -> Array:
-    """What the trunk of an asset takes of the rays of a camera at the pitch."""
-    points = RayPoints.of(asset).of_camera(camera, factor)
-    gather = Gather.of(asset)
-    return points if gather is None else gather.evaluate(points)
 
 
 # Resampling -------------------------------------------------------------------------------------------------

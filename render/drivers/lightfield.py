@@ -1,17 +1,18 @@
-"""The ``lightfield`` driver: one forward pass of a network makes the whole picture, without any marching.
+"""The ``lightfield`` driver: one forward pass of a network makes the whole picture.
 
 What an asset must hold for it:
 
 ======================  =================================================================================
 networks ``trunk``,     see ``render/light_field.py``; the trunk takes the points of a ray, as they are or
-``up_0``, ``refine_0``  with the encoding ``frequency``
+``up_0``, ``refine_0``  with the encoding ``frequency``, or what is gathered
 .. and ``preview_...``  optional: a smaller light field of the same rays, drawn while the camera moves
 ``pitch``               focal lengths (x, y) in pixels that the networks were trained at
 ``points``, ``ndc``,     how many points a ray has, and where: ``RayPoints``
 ``forward``, ``frame_x``
-.. ``z``
-grid ``features``,      optional: what is gathered at the points, of which the trunk takes the sum: ``Gather``
-network ``density``
+.. ``frame_z``
+grid ``features``,      in place of ``points``: what is gathered along a ray, in the space of
+network ``density``,    ``render/lattice.py``, and what the trunk takes: ``render/light_field_gather.py``
+``stop``
 ``manifold``            which cameras it was trained for: ``render/manifold.py``
 ======================  =================================================================================
 
@@ -33,17 +34,9 @@ from render.camera import Camera
 from render.errors import InshaderError
 from render.glsl import compose, compute_program
 from render.light_field import Array, LightField
+from render.light_field_gather import Gather, trunk_inputs
 from render.light_field_passes import LightFieldPasses
-from render.light_field_rays import (
-    Gather,
-    RayMap,
-    RayPoints,
-    pitch_of,
-    ray_map,
-    resampled,
-    resampling_taps,
-    trunk_inputs,
-)
+from render.light_field_rays import RayMap, RayPoints, pitch_of, ray_map, resampled, resampling_taps
 from render.manifold import manifold_of
 from render.targets import Targets, write_uniforms
 from render.timing import PassTimer
@@ -56,8 +49,8 @@ WIDER = 1.1  # than what was trained a field of view may be before anything is s
 
 def check(asset: BakedAsset) -> None:
     """Raise InshaderError unless the parts are there and fit each other."""
-    points, gather = RayPoints.of(asset), Gather.of(asset)
-    width = 3 * points.count if gather is None else gather.output_width
+    gather = Gather.of(asset)
+    width = 3 * RayPoints.of(asset).count if gather is None else gather.output_width
     encodings = ("identity", "frequency") if gather is None else ("identity",)
     for light_field in fields(asset):
         slot = light_field.trunk.spec.inputs[0]

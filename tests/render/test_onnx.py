@@ -20,16 +20,18 @@ from render.asset import BakedAsset, BakedGrid, BakedNetwork, read_asset, write_
 from render.camera import Camera, look_at
 from render.errors import InshaderError
 from render.grid import GridSpec
+from render.lattice import BOUNDED
 from render.light_field import LightField
+from render.light_field_gather import trunk_inputs
 from render.light_field_rays import (
     RayPoints,
     pitch_of,
     ray_map,
-    trunk_inputs,
 )
 from render.ndc import Ndc
 from render.network import Add, Concat, Layer, Linear, NetworkSpec, Slot, SquareConcat
-from render.onnx_graph import INPUT, OUTPUT, onnx_model
+from render.onnx_graph import onnx_model
+from render.onnx_nodes import INPUT, OUTPUT
 
 UP = [0, 0, 1]
 # All around the origin, upright, at 0.5 to 5 from it: the constant ``manifold`` of ``render/manifold.py``.
@@ -98,28 +100,35 @@ def light_field(
     )
 
 
-def gathering(log2_table_size: int, **options: Any) -> BakedAsset:
-    """A light field whose trunk takes what is gathered of a grid with levels of 3 to 14 cells."""
-    asset = light_field(**options)
+def gathering(log2_table_size: int, space: str = "box", **options: Any) -> BakedAsset:
+    """A light field whose trunk takes what is gathered of a grid with levels of 3 to 14 cells, in scattered
+    cells of a box, of all of space or of device coordinates."""
+    asset = light_field(**options, forward=space == "ndc")
     rng = np.random.default_rng(7)
     precision = options.get("precision", "float32")
     spec = GridSpec(3, 4, 2, 4, 1.6, log2_table_size, precision)
     density = NetworkSpec((Slot("features", 8),), (Linear(1),), precision=precision)
+    constants = {name: value for name, value in asset.constants.items() if name != "points"}
+    if space == "all":
+        constants |= {"ball": (0.1, -0.2, 0.1, 0.7), "near_plane": 0.4}
     trunk = NetworkSpec(
-        (Slot("gathered", 13),), (Linear(8, activation="relu"), *RESIDUAL), precision=precision
+        (Slot("gathered", 12),), (Linear(8, activation="relu"), *RESIDUAL), precision=precision
     )
     return replace(
         asset,
         networks={**asset.networks, "density": baked(5, density), "trunk": baked(6, trunk)},
         grids={"features": BakedGrid(spec, rng.normal(0, 2, (spec.entries, 2)).astype(precision))},
+        volumes={"occupancy": rng.random((6, 7, 5)) < 0.5},
+        constants={**BOUNDED, **constants, "step_size": 0.11, "stop": 0.05},
+        **({"bounds": np.float32([[-2] * 3, [2] * 3])} if space == "all" else {}),
     )
 
 
 def run(model: onnx.ModelProto, *poses: np.ndarray) -> list[np.ndarray]:
     """Pictures (h, w, 3) by a graph that passes the checker and holds none but standard operators."""
     onnx.checker.check_model(model, full_check=True)
-    hashed = any(node.op_type == "BitwiseXor" for node in model.graph.node)
-    assert [(o.domain, o.version) for o in model.opset_import] == [("", 18 if hashed else 13)]
+    gathers = any(node.op_type == "NonZero" for node in model.graph.node)
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 18 if gathers else 13)]
     assert {node.domain for node in model.graph.node} == {""}
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # more would spin while others work
@@ -162,10 +171,10 @@ def test_is_the_numpy_twin(steps: tuple[tuple[int, int], ...], activation: str, 
     assert min(np.abs(picture - found[0]).max() for picture in found[1:]) > 0.05, "the pose is looked at"
 
 
-@pytest.mark.parametrize("forward", [False, True])
+@pytest.mark.parametrize("space", ["box", "all", "ndc"])
 @pytest.mark.parametrize("log2_table_size", [8, 14], ids=["hashed", "dense"])
-def test_gathers_as_the_numpy_twin(log2_table_size: int, forward: bool) -> None:
-    asset = gathering(log2_table_size, forward=forward)
+def test_gathers_as_the_numpy_twin(log2_table_size: int, space: str) -> None:
+    asset = gathering(log2_table_size, space)
     assert asset.grids["features"].spec.level_list[-1].hashed == (log2_table_size == 8)
     found = run(onnx_model(asset, asset.camera), *poses(asset))
     for picture, pose in zip(found, poses(asset), strict=True):
@@ -247,7 +256,7 @@ def trunk_of(*layers: Layer, encoding: str = "frequency", width: int = 12) -> Ba
     ("changes", "message"),
     [
         ({"driver": "march"}, "the asset's driver is march"),
-        ({"constants": {}}, "the constant points is None"),
+        ({"constants": {}}, "the constant pitch is None"),
         ({"networks": {}}, "no network 'trunk'"),
         ({"networks": parts(trunk=trunk_of(SquareConcat(), Linear(8)))}, "layer 0 of the network trunk is a"),
         ({"networks": parts(trunk=trunk_of(Linear(8, activation="gaussian")))}, "activation gaussian, an"),

@@ -19,9 +19,7 @@ from render.asset import BakedAsset, asset_bytes, asset_from_bytes, write_asset
 from render.camera import Camera
 from render.errors import InshaderError
 from render.light_field import LightField as BakedLightField
-from render.light_field_rays import (
-    trunk_inputs,
-)
+from render.light_field_gather import trunk_inputs
 from render.metrics import parity_db, psnr
 from render.renderer import Renderer
 from scenes import PosedImages
@@ -36,6 +34,7 @@ from training.families.light_field.speed import untrained
 from training.families.light_field.teacher import asset_teacher
 from training.kernels import select
 from training.score import asset_drawer
+from training.space import Space
 
 SMALL: dict[str, Any] = {
     "width": 16,
@@ -43,7 +42,9 @@ SMALL: dict[str, Any] = {
     "levels": 4,
     "finest_resolution": 32,
     "log2_table_size": 12,
-    "points": 12,
+    "steps": 64,
+    "occupancy_resolution": 32,
+    "upscale": 4,
     "pseudo_views": 30,
     "crop": 0,
 }
@@ -65,7 +66,9 @@ def shared_context(ctx: moderngl.Context, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def network(preset: str, **options: Any) -> LightFieldNetwork:
-    return build_network(Config(**{**PRESETS[preset], **options}), select("cpu"), seeded(0))
+    box = torch.tensor([[-1.0] * 3, [1.0] * 3])
+    space = Space(box, 2.0, np.random.default_rng(0).random((6, 6, 6)) < 0.5)
+    return build_network(Config(**{**PRESETS[preset], **options}), space, select("cpu"), seeded(0))
 
 
 def model(ball: PosedImages, **options: Any) -> LightField:
@@ -116,16 +119,17 @@ def test_baked_is_trained(preset: str) -> None:
     """The torch network and the numpy evaluation of what is baked, batch normalisation folded, in float32."""
     small = {"width": 24, "blocks": 2, "channels": (12, 12, 8), "crop": 0, "points": 8}
     trained = network("mobile_r2l", **small) if preset == "paper" else network(preset)
-    points = torch.rand(2, 6, 5, 3 * (24 if preset == "default" else 8), generator=seeded(1)) * 2 - 1
+    width = 24 if trained.gather is None else 7
+    taken = torch.rand(2, 6, 5, width, generator=seeded(1)) * 2 - 1
     with torch.no_grad():
         for _ in range(5):
-            trained.train()(points)  # running means that are not those of the start
-        wanted = trained.eval()(points).numpy()
+            trained.train()(taken)  # running means that are not those of the start
+        wanted = trained.eval()(taken).numpy()
     parts = trained.baked("float32")
-    rays = points.numpy()
+    rays = taken.numpy()
     if trained.gather is not None:
         with torch.no_grad():
-            rays = trained.gather(points).numpy()
+            rays = trained.gather(taken).numpy()
     got = np.stack([BakedLightField.of(parts).evaluate(one) for one in rays])
     assert wanted.std() > 0.01
     assert np.abs(got - wanted).max() < 1e-5
@@ -187,7 +191,7 @@ def test_from_the_teacher_to_the_shader(ball: PosedImages) -> None:
     student.compile()
     assert [stage.name for stage in student.stages] == ["teacher", "distil", "finetune"]
     assert sum(stage.share for stage in student.stages) == pytest.approx(1)
-    for stage, steps in zip(student.stages, (60, 160, 20), strict=True):
+    for stage, steps in zip(student.stages, (150, 250, 20), strict=True):
         for step in range(steps):
             stage.step(step / steps)
     truth = composite(ball.test.images, ball.background)
@@ -218,13 +222,33 @@ def test_without_a_teacher(ball: PosedImages) -> None:
 
 def test_gathering_is_the_same_in_numpy(ball: PosedImages, teacher: Path) -> None:
     student = model(ball, teacher=str(teacher), precision="float32")
-    asset = student.bake()
     camera = ball.test.cameras[0]
+    gather = student.students[""].gather
+    assert gather is not None
     with torch.no_grad():
-        points = torch.from_numpy(student.points.of_camera(camera, 4))
-        gather = student.students[""].gather
-        assert gather is not None
-        assert np.abs(trunk_inputs(asset, camera, 4) - gather(points).numpy()).max() < 1e-5
+        gather.bias.fill_(1.0)  # rays end early: an optical thickness of 1.7 a step
+        asset = student.bake()
+        found = gather(torch.from_numpy(student.rays(camera))).numpy()
+    opacity = found[..., -4]
+    assert opacity.min() < 0.1 and opacity.max() > 0.999
+    assert np.abs(trunk_inputs(asset, camera, 4) - found).max() < 1e-4
+
+
+def test_samples_are_where_the_teacher_has_something(ball: PosedImages, teacher: Path) -> None:
+    """Where it was trained before, and where it is trained first."""
+    from render.asset import read_asset
+
+    cells = read_asset(teacher).volumes["occupancy"]
+    gather = model(ball, teacher=str(teacher)).students[""].gather
+    assert gather is not None and np.array_equal(gather.cells, cells)
+    options = {"levels": 4, "log2_table_size": 12, "samples_per_step": 1 << 11, "occupancy_resolution": 24}
+    student = model(ball, teacher="gaussian_rbf", teacher_options=options, pseudo_views=2)
+    assert student.field is not None
+    for step in range(250):
+        student.step_teacher(step / 250)
+    student.step(0.0)
+    assert np.array_equal(student.bake().volumes["occupancy"], student.field.occupancy.cells)
+    assert student.field.occupancy.cells.mean() < 0.7 * student.field.space.cells.mean()
 
 
 def test_resume_goes_on_bit_for_bit(ball: PosedImages, teacher: Path) -> None:
@@ -254,16 +278,17 @@ def test_preview_learns_beside(ball: PosedImages, teacher: Path) -> None:
 
 
 def test_windows_are_parts_of_views(ball: PosedImages, teacher: Path) -> None:
-    """Points and colours of a window are those of the whole view there; its margin counts at borders only."""
+    """Rays and colours of a window are those of the whole view there; its margin counts at borders only."""
     student = model(ball, teacher=str(teacher), crop=4)
     camera, picture = ball.train.cameras[0], ball.train.images[0]
-    whole = student.points.of_camera(camera, 4)
-    points, truth, known = student.batch([camera], [picture])
-    assert points.shape[1:3] == (6, 6)
-    at = np.argwhere(np.isclose(whole, points[0, 0, 0].numpy(), atol=1e-6).all(-1))
+    whole = student.rays(camera)[..., :6]
+    rays, truth, known = student.batch([camera], [picture])
+    assert rays.shape[1:3] == (6, 6)
+    at = np.argwhere(np.isclose(whole, rays[0, 0, 0, :6].numpy(), atol=1e-6).all(-1))
     assert len(at) == 1
     top, left = at[0]
-    assert np.allclose(points[0], whole[top : top + 6, left : left + 6], atol=1e-5)
+    assert np.allclose(rays[0, ..., :6], whole[top : top + 6, left : left + 6], atol=1e-5)
+    assert np.ptp(rays[..., 6].numpy()) > 0.5, "samples are moved at random"
     inner = known[0, :, :, 0].numpy()
     assert inner[4:-4, 4:-4].all() and inner[0].any() == (top == 0) and inner[:, 0].any() == (left == 0)
     assert truth.shape[1:3] == (24, 24)

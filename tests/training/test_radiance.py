@@ -407,7 +407,7 @@ def room_views(count: int, seed: int, gains: bool, one_way: bool = False) -> Vie
     targets = np.zeros((count, 3))
     if one_way:
         positions = np.array([0, -2.2, 0]) + rng.uniform(-0.4, 0.4, (count, 3)) * [1, 0, 1]
-        targets = positions + [0, 1, 0]
+        targets = positions + np.array([0, 1, 0])
     cameras = tuple(
         look_at(position, target, [0, 0, 1], 32, 32, 0.9)
         for position, target in zip(positions, targets, strict=True)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
-from render.asset import BakedAsset
+from render.asset import BakedAsset, asset_bytes, asset_from_bytes
 from render.camera import Camera
 from render.drivers.lightfield import PREVIEW
 from render.errors import InshaderError
 from render.light_field import LightField as BakedLightField
-from render.light_field_rays import RayPoints, ray_map, resampled
+from render.light_field_rays import RayPoints, block_rays, ray_map, resampled
 from render.manifold import Frontal, Orbit, frontal_of, manifold_constant, orbit_around
 from scenes import PosedImages
 from scenes.dataset import composite
@@ -37,15 +37,16 @@ from training.families.light_field.options import (
     preview_config,
 )
 from training.families.light_field.pseudo_views import PseudoViews
-from training.families.light_field.teacher import Teacher, baked_teacher, file_teacher, subject_teacher
+from training.families.light_field.teacher import Teacher, asset_teacher, file_teacher, subject_teacher
 from training.kernels import Kernels
 from training.ndc import ndc_of
 from training.optimise import descend
+from training.space import space_of
 
 FINAL_RATE = 0.02  # the learning rate falls exponentially to this part of its start
 FINETUNE_RATE = 0.05  # of the first rate, on the real pictures, falling on
 WARM_UP = 100  # steps in which the rate rises from nothing
-ROUND, ROUND_EVERY = 256, 100  # views are drawn so many at a time, every so many steps, until all are there
+ROUND, ROUND_EVERY = 64, 100  # views are drawn so many at a time, every so many steps, until all are there
 
 
 class LightField:
@@ -57,6 +58,26 @@ class LightField:
         self.config, self.dataset, self.device, self.seed = config, dataset, device, seed
         self.lens = common_lens(dataset, config.upscale)
         self.generator = seeded(seed)
+        self.field: radiance.Radiance | None = None
+        self.teacher: tuple[Teacher, bytes] | None = None
+        cells: NDArray[np.bool_] | None = None  # in which the teacher has something
+        if config.teacher == "gaussian_rbf":
+            options = teacher_config(config.teacher_options)
+            self.field = radiance.Radiance(options, dataset, kernels, device, seed)
+        elif config.teacher in SUBJECTS:
+            self.teacher = subject_teacher(config.teacher, dataset)
+        elif config.teacher != "none":
+            asset = file_teacher(config.teacher, dataset)
+            self.teacher, cells = asset_teacher(asset), asset.volumes.get("occupancy")
+        space = None
+        if config.levels:
+            space = (
+                self.field.space
+                if self.field is not None
+                else space_of(dataset, None, config.occupancy_resolution, device)
+            )
+            if cells is not None and space.constants.items() <= asset.constants.items():
+                space = replace(space, cells=cells)
         frontal = looks_one_way(dataset.train.cameras)
         self.points = RayPoints(config.points, ndc_of(dataset) if frontal else None)
         self.manifold: Orbit | Frontal = (
@@ -79,21 +100,12 @@ class LightField:
         if config.preview is not None:
             networks[PREVIEW] = preview_config(config)
         self.students = {
-            name: build_network(option, kernels, self.generator).to(device)
+            name: build_network(option, space, kernels, self.generator).to(device)
             for name, option in networks.items()
         }
         self.rates = {name: option.learning_rate for name, option in networks.items()}
         self.optimisers = {name: optimiser_of(net) for name, net in self.students.items()}
         self.real = dataset.train.images
-        self.field: radiance.Radiance | None = None
-        self.teacher: tuple[Teacher, bytes] | None = None
-        if config.teacher == "gaussian_rbf":
-            options = teacher_config(config.teacher_options)
-            self.field = radiance.Radiance(options, dataset, kernels, device, seed)
-        elif config.teacher in SUBJECTS:
-            self.teacher = subject_teacher(config.teacher, dataset)
-        elif config.teacher != "none":
-            self.teacher = file_teacher(config.teacher, dataset)
         self.views: PseudoViews | None = None
         self.steps_done = 0
         self.stages: tuple[Stage, ...] = self._stages()
@@ -155,11 +167,11 @@ class LightField:
     def _learn(
         self, cameras: Sequence[Camera], pictures: Sequence[NDArray[np.generic]], rate: float
     ) -> dict[str, float]:
-        points, truth, known = self.batch(cameras, pictures)
+        rays, truth, known = self.batch(cameras, pictures)
         error = 1.0
         for name, network in self.students.items():
             network.train()
-            loss = (((network(points) - truth) * known) ** 2).sum() / (3 * known.sum())
+            loss = (((network(rays) - truth) * known) ** 2).sum() / (3 * known.sum())
             descend(self.optimisers[name], loss, self.rates[name] * rate)
             processes.make_same(*network.buffers())  # the means of batch normalisation
             if name == "":
@@ -169,12 +181,12 @@ class LightField:
     def batch(
         self, cameras: Sequence[Camera], pictures: Sequence[NDArray[np.generic]]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Of a window of each view: points (n, rows, columns, 3 K), colours (n, h, w, 3), and where these
-        count, (n, h, w, 1).
+        """Of a window of each view: what the network takes (n, rows, columns, c), colours (n, h, w, 3), and
+        where these count, (n, h, w, 1).
 
         A window has a margin of a ray, for upsampling looks at neighbours; it ends where the picture does.
         """
-        factor, points, truth, known = self.config.upscale, [], [], []
+        factor, rays, truth, known = self.config.upscale, [], [], []
         full = (self.lens.h // factor, self.lens.w // factor)
         rows, columns = (min(self.config.crop + 2, side) if self.config.crop else side for side in full)
         for camera, picture in zip(cameras, pictures, strict=True):
@@ -189,9 +201,7 @@ class LightField:
                 w=columns * factor,
                 h=rows * factor,
             )
-            shape = (rows, columns, self.config.points)
-            jitter = torch.rand(shape, generator=self.generator).numpy() if self.config.jitter else None
-            points.append(self.points.of_camera(window, factor, jitter))
+            rays.append(self.rays(window, self.generator))
             part = picture[top * factor : (top + rows) * factor, left * factor : (left + columns) * factor]
             truth.append(composite(part, self.dataset.background))
             counts = np.zeros((rows * factor, columns * factor, 1), np.float32)
@@ -202,14 +212,33 @@ class LightField:
             )
             counts[low[0] : high[0], low[1] : high[1]] = 1
             known.append(counts)
-        stacked = (torch.from_numpy(np.stack(part)).to(self.device) for part in (points, truth, known))
+        stacked = (torch.from_numpy(np.stack(part)).to(self.device) for part in (rays, truth, known))
         return tuple(stacked)  # type: ignore[return-value]
+
+    def rays(self, camera: Camera, generator: torch.Generator | None = None) -> NDArray[np.float32]:
+        """What the network takes of a camera at the pitch: points (rows, columns, 3 K), or where something is
+        gathered rays (rows, columns, 7). With a generator, of points or samples moved at random.
+        """
+        factor = self.config.upscale
+        shape = (camera.h // factor, camera.w // factor)
+        if not self.config.levels:
+            moved = None
+            if self.config.jitter and generator is not None:
+                moved = torch.rand((*shape, self.config.points), generator=generator).numpy()
+            return self.points.of_camera(camera, factor, moved)
+        first = np.full((*shape, 1), 0.5, np.float32)
+        if generator is not None:
+            first = torch.rand((*shape, 1), generator=generator).numpy()
+        return np.concatenate([*block_rays(camera, factor), first], -1)
 
     def pseudo_views(self) -> PseudoViews:
         """Those of the teacher, which is complete by then."""
         if self.views is None:
             if self.field is not None:
-                self.teacher = baked_teacher(self.field.bake())
+                self.teacher = asset_teacher(asset_from_bytes(asset_bytes(self.field.bake())))
+                gather = self.students[""].gather
+                if gather is not None:
+                    gather.occupy(self.field.occupancy.cells)
             assert self.teacher is not None
             rng = np.random.default_rng(self.seed)
             cameras = tuple(self.manifold.draw(rng, self.lens) for _ in range(self.config.pseudo_views))
@@ -244,8 +273,8 @@ class LightField:
     def draw(self, camera: Camera) -> NDArray[np.float32]:
         network = self.students[""].eval()
         view = ray_map(camera, (self.lens.fl_x, self.lens.fl_y), self.config.upscale)
-        points = self.points.of_camera(view.camera, self.config.upscale)
-        picture = network(torch.from_numpy(points)[None].to(self.device))[0].cpu().numpy()
+        rays = torch.from_numpy(self.rays(view.camera))[None].to(self.device)
+        picture = network(rays)[0].cpu().numpy()
         rgb = resampled(picture, view.scale, camera.w, camera.h)
         return np.concatenate([rgb, np.ones_like(rgb[..., :1])], -1)
 
@@ -268,21 +297,21 @@ class LightField:
         for prefix, network in self.students.items():
             parts = network.baked(self.config.precision)
             networks.update({f"{prefix}{name}": part for name, part in parts.items()})
-        gather, grids = self.students[""].gather, {}
+        gather, grids, volumes = self.students[""].gather, {}, {}
+        constants, facts = self.points.constants(), facts_for_asset(self.dataset)
         if gather is not None:
             grids["features"], networks["density"] = gather.baked(self.config.precision)
+            volumes["occupancy"], constants = gather.cells, gather.constants
+            facts |= gather.space.facts
+        pitch, manifold = (self.lens.fl_x, self.lens.fl_y), manifold_constant(self.manifold)
         return BakedAsset(
             family="light_field",
             driver="lightfield",
             networks=networks,
             grids=grids,
-            volumes={},
-            constants={
-                "pitch": (self.lens.fl_x, self.lens.fl_y),
-                "manifold": manifold_constant(self.manifold),
-                **self.points.constants(),
-            },
-            **facts_for_asset(self.dataset),
+            volumes=volumes,
+            constants={"pitch": pitch, "manifold": manifold, **constants},
+            **facts,
         )
 
 

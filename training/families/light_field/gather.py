@@ -1,68 +1,92 @@
-"""The trainable twin of ``render.light_field_rays.Gather``: features of a grid, summed front to back."""
+"""The trainable twin of ``render.light_field_gather.Gather``: features of a grid, summed along rays.
+
+Where there is something is not learnt here: cells are the teacher's, a visual hull's, or all that is seen.
+"""
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from render.asset import BakedGrid, BakedNetwork
 from render.grid import GridSpec
-from render.light_field_rays import REACH
+from render.light_field_gather import MAX_LOG_DENSITY
 from render.network import Linear, NetworkSpec, Slot
+from render.occupancy import leaps
 from training.kernels import Kernels
 from training.modules import Grid
+from training.occupancy import LEAP_CAP
+from training.space import Space
 
 FEATURE_GAIN = 10.0  # features are this times the table: the trunk must move less than the grid
 DENSITY_GAIN = 4.0  # the raw density is this times the layer
-LOG_DENSITY = -6.0  # raw density at zero: the first rays see through all of their points
+THICKNESS = 4.0  # of a whole ray through occupied cells, at the start; it is learnt from what is seen
+STOP = 1e-3  # transmittance at which a ray ends
 
 
 class GatherFeatures(nn.Module):
-    """Points along rays -> what the trunk takes of them."""
+    """Rays -> what the trunk takes of them.
+
+    Attributes:
+        cells: (x, y, z) in which samples count.
+        step_size: between samples, in units of the space.
+    """
 
     grid: Grid
+    leaps: Tensor
 
-    def __init__(self, spec: GridSpec, kernels: Kernels, generator: torch.Generator) -> None:
+    def __init__(
+        self, spec: GridSpec, space: Space, steps: int, kernels: Kernels, generator: torch.Generator
+    ) -> None:
         super().__init__()
         self.grid = Grid(spec, kernels, generator)
+        self.kernels, self.space, self.step_size = kernels, space, space.length / steps
         self.weight = nn.Parameter(torch.zeros(1, spec.output_width))
-        self.bias = nn.Parameter(torch.full((1,), LOG_DENSITY / DENSITY_GAIN))
+        self.bias = nn.Parameter(torch.full((1,), math.log(THICKNESS / space.length) / DENSITY_GAIN))
         with torch.no_grad():
             reach = spec.output_width**-0.5
             self.weight.uniform_(-reach, reach, generator=generator)
+        self.register_buffer("leaps", torch.from_numpy(leaps(space.cells, LEAP_CAP)))
 
-    def forward(self, points: Tensor) -> Tensor:
-        """(..., 3 K) -> (..., F + 5), as ``render.light_field_rays.Gather.evaluate``."""
-        x = points.reshape(*points.shape[:-1], -1, 3)
-        place = ((x + REACH) / (2 * REACH)).clamp(0, 1).reshape(-1, 3).contiguous()
-        features = FEATURE_GAIN * self.grid(place).view(*x.shape[:-1], -1)  # (..., K, F)
-        z = DENSITY_GAIN * functional.linear(features, self.weight, self.bias)[..., 0]
-        thickness = functional.softplus(z)
-        total = thickness.cumsum(-1)
-        weights = torch.exp(thickness - total) - torch.exp(-total)  # (..., K)
-        along = functional.normalize(x[..., -1, :] - x[..., 0, :], dim=-1)
-        depths = torch.linspace(-1, 1, x.shape[-2], device=x.device)
-        summed = (weights[..., None, :] @ features)[..., 0, :]  # (..., F)
-        opacity, depth = weights.sum(-1, keepdim=True), (weights * depths).sum(-1, keepdim=True)
-        return torch.cat([summed, opacity, along, depth], -1)
+    @property
+    def cells(self) -> NDArray[np.bool_]:
+        return (self.leaps == 0).cpu().numpy()
+
+    def occupy(self, cells: NDArray[np.bool_]) -> None:
+        """Samples count in these cells from now on; as many as before."""
+        self.leaps.copy_(torch.from_numpy(leaps(cells, LEAP_CAP)))
+
+    def forward(self, rays: Tensor) -> Tensor:
+        """(..., 7) origin, unit direction, where in its step the first sample lies -> (..., F + 4), as
+        ``render.light_field_gather.Gather.evaluate``."""
+        flat = rays.reshape(-1, 7)
+        rays_o, rays_d, jitter = (part.contiguous() for part in flat.split((3, 3, 1), -1))
+        samples = self.space.march(
+            self.kernels, rays_o, rays_d, self.leaps, self.step_size, jitter.reshape(-1)
+        )
+        features = FEATURE_GAIN * self.grid(samples.x)
+        s = DENSITY_GAIN * functional.linear(features, self.weight, self.bias)[:, 0]
+        optical = s.clamp(max=MAX_LOG_DENSITY).exp() * self.step_size
+        summed, left, _ = self.kernels.composite(optical, features, samples.offsets, STOP)
+        return torch.cat([summed, 1 - left[:, None], rays_d], -1).view(*rays.shape[:-1], -1)
 
     def baked(self, precision: str) -> tuple[BakedGrid, BakedNetwork]:
         """The grid ``features`` and the network ``density``, gains absorbed."""
-        old = self.grid.spec
-        spec = GridSpec(
-            old.dimension,
-            old.levels,
-            old.features,
-            old.base_resolution,
-            old.growth,
-            old.log2_table_size,
-            precision,
-        )
+        spec = GridSpec(**{**self.grid.spec.to_json(), "precision": precision})
         table = (FEATURE_GAIN * self.grid.table).detach().cpu().numpy()
-        density = NetworkSpec((Slot("features", old.output_width),), (Linear(1),), precision=precision)
+        density = NetworkSpec((Slot("features", spec.output_width),), (Linear(1),), precision=precision)
         parameters = {
             "0.weight": (DENSITY_GAIN * self.weight).detach().cpu().numpy()[None],
             "0.bias": (DENSITY_GAIN * self.bias).detach().cpu().numpy()[None],
         }
         return BakedGrid(spec, table), BakedNetwork(density, parameters)
+
+    @property
+    def constants(self) -> dict[str, int | float | tuple[float, ...]]:
+        """Of the asset."""
+        return {**self.space.constants, "step_size": self.step_size, "stop": STOP}

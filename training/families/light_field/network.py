@@ -130,11 +130,11 @@ class Step(nn.Module):
 
 
 class LightFieldNetwork(nn.Module):
-    """Points along the rays of a coarse map -> the picture.
+    """The rays of a coarse map -> the picture.
 
     Args:
-        points: K along a ray; ``octaves`` of their encoding, where nothing is gathered at them.
-        gather: gathers features at them; None: the trunk takes the points.
+        points: K along a ray; ``octaves`` of their encoding, where nothing is gathered.
+        gather: gathers features along a ray; None: the trunk takes the points.
         width, blocks: of the trunk.
         channels, factors: of the steps of upsampling, one each.
         refine: residual blocks after each step.
@@ -163,7 +163,7 @@ class LightFieldNetwork(nn.Module):
         super().__init__()
         self.gather = gather
         if gather is not None:
-            self.slot = Slot("gathered", gather.grid.spec.output_width + 5)
+            self.slot = Slot("gathered", gather.grid.spec.output_width + 4)
         elif octaves:
             self.slot = Slot("points", 3 * points, "frequency", octaves)
         else:
@@ -178,9 +178,10 @@ class LightFieldNetwork(nn.Module):
         self.steps = nn.ModuleList(steps)
         self.output = Affine(channels[-1], 3, False, 1.0, generator)
 
-    def forward(self, points: Tensor) -> Tensor:
-        """(n, h, w, 3 K) -> display colours (n, h * factor, w * factor, 3)."""
-        rays = points if self.gather is None else self.gather(points)
+    def forward(self, rays: Tensor) -> Tensor:
+        """Points (n, h, w, 3 K), or rays (n, h, w, 7) to gather along -> display colours
+        (n, h * factor, w * factor, 3)."""
+        rays = rays if self.gather is None else self.gather(rays)
         head = activate(self.activation, self.head(encode(self.slot, rays)), 1.0)
         x = head + self.trunk(head)
         for step in self.steps:

@@ -14,6 +14,7 @@ from training.families.light_field.gather import GatherFeatures
 from training.families.light_field.network import LightFieldNetwork
 from training.kernels import Kernels
 from training.optimise import adam
+from training.space import Space
 
 FACTORS = {2: (2,), 3: (3,), 4: (2, 2), 6: (2, 3), 8: (2, 2, 2), 12: (2, 2, 3), 16: (2, 2, 2, 2)}
 GRID_RATE = 5.0  # of the grid, in learning rates
@@ -35,7 +36,7 @@ class Config(BaseModel):
         default_factory=dict, description="of the radiance field that is trained first, as under gaussian_rbf"
     )
     teacher_share: float = Field(
-        0.12, gt=0, lt=1, description="of the budget, where the teacher is trained first"
+        0.25, gt=0, lt=1, description="of the budget, where the teacher is trained first"
     )
     finetune_share: float = Field(
         0.08, ge=0, lt=1, description="of the budget, for the real pictures at the end"
@@ -47,9 +48,18 @@ class Config(BaseModel):
     target_range: float = Field(
         0.05, ge=0, le=1, description="how far off their target cameras may look, world units"
     )
-    points: int = Field(24, ge=2, le=MAX_POINTS, description="along a ray")
     levels: int = Field(
-        8, ge=0, le=16, description="of the grid that is gathered at the points; 0: the trunk takes them"
+        8,
+        ge=0,
+        le=16,
+        description="of the grid that is gathered along rays; 0: the trunk takes points of them",
+    )
+    points: int = Field(8, ge=2, le=MAX_POINTS, description="of a ray that the trunk takes")
+    steps: int = Field(
+        192, ge=16, le=4096, description="samples along a ray, as under gaussian_rbf, that are gathered"
+    )
+    occupancy_resolution: int = Field(
+        96, ge=8, le=512, description="cells a side, where there is no teacher's"
     )
     features: Literal[1, 2, 4, 8] = Field(2, description="values per grid entry")
     log2_table_size: int = Field(16, ge=8, le=22, description="entries of a grid level, at most 2^this")
@@ -59,7 +69,8 @@ class Config(BaseModel):
     finest_resolution: int = Field(192, ge=2, le=2048, description="finest level")
     octaves: int = Field(0, ge=0, le=10, description="of the encoding of points that the trunk takes")
     jitter: bool = Field(
-        False, description="move the points of a ray at random within their strata, in training"
+        False,
+        description="move the points of a ray at random within their strata, in training; samples always",
     )
     width: int = Field(32, ge=4, le=512, description="of the trunk")
     blocks: int = Field(3, ge=1, le=64, description="residual blocks of the trunk")
@@ -69,7 +80,7 @@ class Config(BaseModel):
         max_length=4,
         description="after each step of upsampling; of fewer steps the last",
     )
-    upscale: Literal[2, 3, 4, 6, 8, 12, 16] = Field(4, description="pixels along a side that a ray becomes")
+    upscale: Literal[2, 3, 4, 6, 8, 12, 16] = Field(2, description="pixels along a side that a ray becomes")
     refine: int = Field(1, ge=0, le=8, description="residual blocks after each step of upsampling")
     overlaps: bool = Field(
         True, description="transposed convolutions with kernel 4 and stride 2, else kernel 2"
@@ -81,7 +92,7 @@ class Config(BaseModel):
     )
     views_per_step: int = Field(4, ge=1, le=256, description="size of a training batch")
     crop: int = Field(
-        16,
+        32,
         ge=0,
         le=1024,
         description="train on windows of so many rays a side, which many steps need; 0: whole views",
@@ -96,7 +107,7 @@ class Config(BaseModel):
         return self
 
 
-POINTS: dict[str, Any] = {"levels": 0, "points": 8, "upscale": 8}
+POINTS: dict[str, Any] = {"levels": 0, "upscale": 8, "crop": 16}
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "mobile_r2l": {
@@ -154,8 +165,13 @@ def optimiser_of(network: LightFieldNetwork) -> torch.optim.Adam:
     return adam({GRID_RATE: grid, 1.0: others} if grid else {1.0: others})
 
 
-def build_network(config: Config, kernels: Kernels, generator: torch.Generator) -> LightFieldNetwork:
+def build_network(
+    config: Config, space: Space | None, kernels: Kernels, generator: torch.Generator
+) -> LightFieldNetwork:
     """The network that the options describe.
+
+    Args:
+        space: what is gathered in, where something is.
 
     Raises:
         InshaderError: there are fewer channels than steps of upsampling.
@@ -169,11 +185,12 @@ def build_network(config: Config, kernels: Kernels, generator: torch.Generator) 
     options = {name: getattr(config, name) for name in NETWORK}
     gather = None
     if config.levels:
+        assert space is not None
         finest = max(config.finest_resolution, config.base_resolution)
         spec = GridSpec.between(
             config.base_resolution, finest, 3, config.levels, config.features, config.log2_table_size
         )
-        gather = GatherFeatures(spec, kernels, generator)
+        gather = GatherFeatures(spec, space, config.steps, kernels, generator)
     channels = config.channels[len(config.channels) - len(factors) :]
     return LightFieldNetwork(
         gather=gather, channels=channels, factors=factors, generator=generator, **options

@@ -34,7 +34,8 @@ from render.camera import look_at
 from render.context import create_context
 from render.errors import InshaderError, require
 from render.light_field import LightField, Step
-from render.light_field_rays import RayPoints, trunk_inputs
+from render.light_field_gather import trunk_inputs
+from render.light_field_rays import RayPoints
 from render.manifold import manifold_constant, orbit_around
 from render.metrics import psnr
 from render.onnx_graph import onnx_model
@@ -53,17 +54,15 @@ def untrained(preset: str, w: int, h: int) -> BakedAsset:
     """The network of a preset with random weights, for pictures of w x h.
 
     Raises:
-        InshaderError: there is no such preset, or its upsampling does not divide the size.
+        InshaderError: there is no such preset on points, or its upsampling does not divide the size.
     """
-    if preset not in PRESETS:
-        raise InshaderError(f"{preset} is neither a run nor one of {', '.join(PRESETS)}")
+    known = [name for name, options in PRESETS.items() if options.get("levels") == 0]
+    if preset not in known:
+        raise InshaderError(f"{preset} is neither a run nor one of {', '.join(known)}")
     config = Config.model_validate(PRESETS[preset])
     if w % config.upscale or h % config.upscale:
         raise InshaderError(f"{preset}: {w}x{h} is not divisible by {config.upscale}")
-    network = build_network(config, kernels.select("cpu"), seeded(0))
-    networks, grids = network.baked(config.precision), {}
-    if network.gather is not None:
-        grids["features"], networks["density"] = network.gather.baked(config.precision)
+    networks = build_network(config, None, kernels.select("cpu"), seeded(0)).baked(config.precision)
     up = np.array([0.0, 0.0, 1.0])
     angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     places = DISTANCE * np.stack([np.cos(angles), np.sin(angles), np.full(12, 0.4)], -1)
@@ -73,7 +72,7 @@ def untrained(preset: str, w: int, h: int) -> BakedAsset:
         driver="lightfield",
         bounds=np.array([[-0.577] * 3, [0.577] * 3], np.float32),
         networks=networks,
-        grids=grids,
+        grids={},
         volumes={},
         constants={
             "pitch": (cameras[0].fl_x, cameras[0].fl_y),

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from render.asset import BakedAsset, asset_bytes, asset_from_bytes, asset_path, read_asset
+from render.asset import BakedAsset, asset_bytes, asset_path, read_asset
 from render.camera import Camera
+from render.contraction import SIDE
 from render.errors import InshaderError
 from scenes import PosedImages
 from scenes.dataset import composite
@@ -40,13 +41,8 @@ def asset_teacher(asset: BakedAsset) -> tuple[Teacher, bytes]:
     return opened, hashlib.sha256(asset_bytes(what)).digest()
 
 
-def baked_teacher(asset: BakedAsset) -> tuple[Teacher, bytes]:
-    """The same of a field that has just been baked, rounded as a file would have it."""
-    return asset_teacher(asset_from_bytes(asset_bytes(asset)))
-
-
-def file_teacher(name: str, dataset: PosedImages) -> tuple[Teacher, bytes]:
-    """The asset, or run folder, called ``name``.
+def file_teacher(name: str, dataset: PosedImages) -> BakedAsset:
+    """The asset, or that of the run folder, called ``name``.
 
     Raises:
         InshaderError: it cannot be read, is of another scene, or is itself a light field.
@@ -55,8 +51,9 @@ def file_teacher(name: str, dataset: PosedImages) -> tuple[Teacher, bytes]:
     where = f"light_field.teacher={name}"
     if asset.driver not in ("march", "shell", "trace", "trace_cells"):
         raise InshaderError(f"{where}: is drawn by {asset.driver}, expected a field of a scene in space")
+    contracted = asset.bounds.tolist() == [[-SIDE] * 3, [SIDE] * 3]  # the box is about all of space
     for what, theirs, ours in (
-        ("box", asset.bounds, dataset.bounds),
+        ("box", dataset.bounds if contracted else asset.bounds, dataset.bounds),
         ("frame", asset.world_from_source, dataset.world_from_source),
         ("background", asset.background, dataset.background),
     ):
@@ -66,7 +63,7 @@ def file_teacher(name: str, dataset: PosedImages) -> tuple[Teacher, bytes]:
                 f"{where}: is of another scene or of other settings: its {what} differs by {difference:.3g}; "
                 "train it with the same data section"
             )
-    return asset_teacher(asset)
+    return asset
 
 
 def subject_teacher(name: str, dataset: PosedImages) -> tuple[Teacher, bytes]:
