@@ -33,6 +33,10 @@ from training.families.adaptive_shells.level_set import (
 ROUNDS = 3  # of pushing vertices: where faces meet at an angle they move less than their corners
 PUSH = 1.1  # of what is missing, so that few rounds do
 ENOUGH = 0.5  # cells that a mesh may lag
+HIDDEN = (
+    1e-3  # of the inner surface, where its mesh may hide a little of what is seen: a hit of it ends a ray
+)
+SATURATED = 1.5  # times as many faces as decimation leaves at least are asked for next
 PATIENCE = (
     5  # fast_simplification's aggressiveness: it takes twice as long as with its own 7, and drifts less
 )
@@ -49,7 +53,8 @@ class Options:
     Attributes:
         keep_faces: share of marching cubes' faces that decimation leaves; more are left where that drifts too
             far. 1 decimates nothing.
-        max_drift: in cells, how far a surface may lie on its wrong side after decimation and pushing.
+        max_drift: in cells, how far a surface may lie on its wrong side after decimation and pushing; of the
+            inner one all but ``HIDDEN``.
         smallest: in cells, side of a cube; pieces with less volume are dropped.
         bounded: whether an envelope that leaves the box is an error. Not so for contracted scenes.
         max_cut: world units that the outer tail of the kernel, not the surface, may be cut at the box.
@@ -216,13 +221,14 @@ def _mesh(
         return BakedMesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint32))
     cell, outwards = float(spacing.mean()), 1.0 if name == "outer" else -1.0
     kept = max(options.keep_faces, min(FEW_FACES / len(faces), 1.0))
+    counts = 1.0 if name == "outer" else 1 - HIDDEN  # the share of the surface that must not drift
     while True:  # until little enough is left of decimation's drift
         few_vertices, few_faces = _decimated(vertices, faces, kept)
-        few_vertices, drift, left = _pushed(few_vertices, few_faces, vertices, outwards, ENOUGH * cell)
-        if left <= options.max_drift * cell or kept >= 1:
+        few_vertices, drift, lag = _pushed(few_vertices, few_faces, vertices, outwards, ENOUGH * cell)
+        if np.quantile(lag, counts) <= options.max_drift * cell or kept >= 1:
             break
-        kept = min(2 * kept, 1.0)
-    facts[f"{name}_drift"], facts[f"{name}_drift_left"] = drift / cell, left / cell
+        kept = min(max(2 * kept, SATURATED * len(few_faces) / len(faces)), 1.0)
+    facts[f"{name}_drift"], facts[f"{name}_drift_left"] = drift / cell, float(lag.max(initial=0.0)) / cell
     facts[f"{name}_faces"] = len(few_faces)
     return BakedMesh(few_vertices.astype(np.float32), few_faces.astype(np.uint32))
 
@@ -317,16 +323,16 @@ def _lag(
 
 def _pushed(
     vertices: Vertices, faces: Faces, points: Vertices, outwards: float, enough: float
-) -> tuple[Vertices, float, float]:
+) -> tuple[Vertices, float, Vertices]:
     """Vertices moved along their normals until no point lags by more than ``enough``; how much one did, and
-    still does.
+    how much each still does, (n,).
 
     Where two sheets of a mesh come closer than they are pushed, a round may do harm: the best one counts.
     """
     lag, face = _lag(vertices, faces, points, outwards)
     drift = float(lag.max(initial=0.0))
     missing = np.maximum(lag - enough, 0)
-    best = np.square(missing).sum(), vertices, drift
+    best = np.square(missing).sum(), vertices, lag
     for _ in range(ROUNDS):
         if best[0] == 0:
             break
@@ -336,7 +342,7 @@ def _pushed(
         vertices = vertices + outwards * push[:, None] * vertex_normals(vertices, faces)
         lag, face = _lag(vertices, faces, points, outwards)
         missing = np.maximum(lag - enough, 0)
-        found = np.square(missing).sum(), vertices, float(lag.max(initial=0.0))
+        found = np.square(missing).sum(), vertices, lag
         best = min(best, found, key=lambda one: float(one[0]))
     return best[1], drift, best[2]
 

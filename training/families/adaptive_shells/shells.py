@@ -46,16 +46,16 @@ class Config(FieldConfig):
     task: Literal["shells"] = "shells"
     lattice: int = Field(256, ge=32, le=512, description="that the shell is cut from, along the longest side")
     single_width: float = Field(
-        0.026, gt=0, le=1, description="thinner intervals get one sample, world units"
+        0.034, gt=0, le=1, description="thinner intervals get one sample, world units"
     )
-    spacing: float = Field(0.013, gt=0, le=1, description="of further samples, world units")
+    spacing: float = Field(0.03, gt=0, le=1, description="of further samples, world units")
     max_samples: int = Field(16, ge=1, le=64, description="of an interval")
     max_hits: int = Field(16, ge=2, le=64, description="that a pixel's list holds; rays with more are cast")
     stop: float = Field(1e-3, ge=0, lt=1, description="transmittance at which a ray ends")
     keep_faces: float = Field(0.015, gt=0, le=1, description="share of the faces that decimation leaves")
     band_rays: int = Field(1 << 13, ge=64, le=1 << 20, description="of a batch within the shell")
     band_rate: float = Field(1e-2, gt=0, le=1, description="learning rate within the shell")
-    full_ray: float = Field(0.4, gt=0, lt=1, description="share of the budget that full rays get")
+    full_ray: float = Field(0.3, gt=0, lt=1, description="share of the budget that full rays get")
 
 
 class Shells:
@@ -105,14 +105,15 @@ class Shells:
         keep = self.carrying(tuple(counts))
         axes = [torch.linspace(0, 1, int(n) + 1) for n in counts]
         points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).view(-1, 3)
-        distance, kappa = torch.empty(len(points)), torch.empty(len(points))
-        for part in torch.arange(len(points)).split(POINTS_AT_ONCE):
+        empty = self.empty(points)  # where nothing is asked of the field
+        distance, kappa = (torch.full((len(points),), value) for value in (EMPTY, self.config.max_kappa))
+        for part in torch.nonzero(~empty)[:, 0].split(POINTS_AT_ONCE):
             distance[part], kappa[part] = (
                 value.cpu() for value in self.field.surface(points[part].to(self.device))
             )
         shape = tuple(int(n) + 1 for n in counts)
         f, s = distance.view(shape).numpy(), (1 / kappa).view(shape).numpy()
-        nothing = self.empty(points).view(shape).numpy() | unseen(keep, s, size)
+        nothing = empty.view(shape).numpy() | unseen(keep, s, size)
         f = np.where(nothing, np.maximum(f, np.float32(EMPTY)), f)
         if not self.config.contracted:
             close_where_it_stands(f, keep, size)
@@ -312,6 +313,7 @@ def close_where_it_stands(
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    "fast": {"single_width": 0.04, "spacing": 0.04},  # for drawing without a GPU: half the samples
+    "fast": {"single_width": 0.05, "spacing": 0.05},  # for drawing without a GPU
+    "fine": {"single_width": 0.026, "spacing": 0.013},  # twice the samples
 }
 TASK = Task(Config, PosedImages, Shells, PRESETS)

@@ -65,14 +65,15 @@ class Config(DecoderConfig):
 # Log density, per world unit, at raw density 0: 0.02 of optical thickness a step, so that the first rays see
 # through the whole box. Our choice.
 LOG_DENSITY = 0.8
-FOG = 0.8  # optical thickness of all of an unbounded scene at the start
+FOG = 2.0  # optical thickness of all of an unbounded scene at the start
 DENSITY_GAIN = 4.0  # the raw density is this times the output layer: density must rise by e^6, colour by 1
 MAX_LOG_DENSITY = 12.0
 COARSE_LEVELS = 3  # that are open from the first step of an unbounded scene
 FINAL_RATE = 0.06  # the learning rate falls exponentially to this part of its start
 OCCUPANCY_START, OCCUPANCY_EVERY = 100, 100  # steps
-# An unbounded scene begins as fog of which no sample takes much, and more of it would be lost than is empty.
-SEEN_IN_FOG = 0.01
+# An unbounded scene begins as fog of which no sample takes much, and behind which something may be: cells are
+# looked at later, and a part of what a sample takes of that fog is enough to be seen.
+OCCUPANCY_START_IN_FOG, SEEN_IN_FOG = 400, 0.25
 EVALUATION_RAYS = 1 << 14
 
 
@@ -182,7 +183,8 @@ class Radiance:
         if self.space.unbounded:
             self.field.log_density = math.log(FOG / self.space.length)
         self.field.scaled = self.space.ball is not None
-        self.occupancy = Occupancy(self.space.cells, SEEN_IN_FOG if self.space.unbounded else SEEN)
+        seen = SEEN_IN_FOG * FOG / config.steps if self.space.unbounded else SEEN
+        self.occupancy = Occupancy(self.space.cells, seen)
         self.occupancy.to(device)
         self.pixels = PixelRays(dataset, device)
         self.background = torch.from_numpy(np.asarray(dataset.background, np.float32)).to(device)
@@ -225,7 +227,8 @@ class Radiance:
         descend(self.optimiser, loss, self.config.learning_rate * FINAL_RATE**progress)
         self.occupancy.note(samples, weights)
         self.steps_done += 1
-        if self.steps_done >= OCCUPANCY_START and self.steps_done % OCCUPANCY_EVERY == 0:
+        start = OCCUPANCY_START_IN_FOG if self.space.unbounded else OCCUPANCY_START
+        if self.steps_done >= start and self.steps_done % OCCUPANCY_EVERY == 0:
             self.occupancy.update(lambda x: self.field.thickness(x, self.step_size), self.generator)
         # Rays per step follow the samples they cost, so that every step costs the same.
         found = processes.mean(len(samples.t))
