@@ -26,6 +26,7 @@ from render.context import create_context
 from render.errors import InshaderError
 from render.files import atomic_write
 from render.glsl import FRAGMENT, SHADERS, compose
+from render.ndc import DEFINES as NDC_DEFINES
 from render.onnx_graph import onnx_model
 from render.parts import Parts, texture_rows
 from render.renderer import MODES, Renderer, check_mode, driver_of
@@ -65,7 +66,8 @@ def glsl_text(asset: BakedAsset, camera: Camera) -> str:
             f"the driver {asset.driver} draws meshes in several passes, so there is no .glsl of it"
         )
     parts = Parts(asset, "fragment")
-    defines = {**{f"MODE_{name.upper()}": number for name, number in MODES.items()}, "NORMALS": 0}
+    modes = {f"MODE_{name.upper()}": number for name, number in MODES.items()}
+    defines = {**modes, **NDC_DEFINES, "NORMALS": 0}
     source = compose(
         f"drivers/{asset.driver}.frag",
         version=FRAGMENT,

@@ -13,6 +13,7 @@ from render.errors import InshaderError
 from scenes.dataset import HOLD_OUT, Dataset, Picture, PosedImages, Surface, Views, coverage
 from scenes.hull import bounds_from_views, visual_hull
 from scenes.load import load_dataset, recognised
+from scenes.normalise import looks_one_way
 from scenes.scene import Scene
 
 OFF_CENTRE = 0.2  # of the picture's size: principal points further from the middle are warned of
@@ -168,6 +169,14 @@ def _around_rows(dataset: PosedImages) -> Rows:
     if not dataset.unbounded:
         return [("around the box", "nothing: pictures show what is in it, or masks leave out the rest")]
     *middle, radius = (float(value) for value in dataset.ball)
+    if looks_one_way(dataset.train.cameras):
+        return [
+            (
+                "around the box",
+                f"all that is seen from {dataset.near * radius:.4g} world units away to infinity, in "
+                "normalised device coordinates: the cameras look one way",
+            )
+        ]
     return [
         (
             "around the box",

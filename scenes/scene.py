@@ -109,7 +109,7 @@ class Data(Section):
 
 
 class Train(Section):
-    """How long to train: ``seconds`` or ``steps``; with neither the family's preset decides."""
+    """How long to train: ``seconds`` or ``steps``; with neither the family decides."""
 
     seconds: float | None = Field(
         default=None, gt=0, le=1e7, description="budget over all stages, in seconds"

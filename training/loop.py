@@ -27,6 +27,7 @@ CHECKPOINT_EVERY, LOG_EVERY = 60.0, 1.0  # seconds
 # since steps get cheaper as empty space is found and dearer when the machine is busy.
 CALIBRATE_AT = (0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 FEWEST_STEPS = 5  # that a rate is taken from
+EARLY = 0.9  # a plan that ends before this part was made while the machine was busy, and is made again
 
 
 @dataclass
@@ -151,7 +152,8 @@ class Run:
         return metrics
 
     def _calibrate(self, budget: float) -> None:
-        """Turn what is left of the stage's seconds into steps, at the marks and where it is overdrawn."""
+        """Turn what is left of the stage's seconds into steps: at the marks, where the plan ends early, and
+        where the budget is overdrawn."""
         at = self.position
         if at.step == 1:  # it prepares what the others use, and tells nothing of their rate
             at.marked_step, at.marked_seconds = at.step, at.stage_seconds
@@ -163,6 +165,8 @@ class Run:
             rate = (at.step - at.marked_step) / max(at.stage_seconds - at.marked_seconds, 1e-9)
             at.steps = at.step + max(0, round(rate * (budget - at.stage_seconds)))
             at.calibrations, at.marked_step, at.marked_seconds = passed, at.step, at.stage_seconds
+        if at.step >= at.steps and at.stage_seconds < EARLY * budget:
+            at.steps = at.step + max(1, round(at.step / at.stage_seconds * (budget - at.stage_seconds)))
         if at.stage_seconds >= budget:
             at.steps = at.step
 

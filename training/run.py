@@ -38,7 +38,6 @@ from training.preview import Previews
 from training.score import asset_drawer, score
 
 FREE_BYTES = 64 << 20  # less than this cannot hold a run
-DEFAULT_SECONDS = 90.0
 
 
 def train(scene: Scene, folder: Path, device: str, resume: bool, view: bool = False) -> dict[str, Any]:
@@ -84,7 +83,7 @@ def _train(
     folder.mkdir(parents=True, exist_ok=True)
     budget = scene.train.seconds if scene.train.steps is None else None
     if scene.train.seconds is None and scene.train.steps is None:
-        budget = DEFAULT_SECONDS
+        budget = task.seconds
     run = Run(model, folder, budget, scene.train.steps, json.dumps(resolved, sort_keys=True))
     if resume:
         run.resume()

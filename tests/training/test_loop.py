@@ -139,8 +139,9 @@ def test_every_stage_makes_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (lambda step: 0.01 + 0.03 * math.exp(-step / 100), 0.9),
         (lambda step: 0.01 + 0.00001 * step, 0.99),  # that get dearer
         (lambda step: 0.3 if step % 50 == 7 else 0.01, 0.85),  # of a busy machine
+        (lambda step: 0.25 if 200 <= step < 210 else 0.01, 0.9),  # of one that is busy for a while
     ],
-    ids=["even", "cheaper", "dearer", "uneven"],
+    ids=["even", "cheaper", "dearer", "uneven", "spell"],
 )
 def test_seconds_end_near_their_time(
     cost: Callable[[int], float], shortest: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -86,12 +86,14 @@ class Task:
         dataset: the type of data that it takes.
         build: makes a Model of (config, dataset, kernels, device, seed).
         presets: ``train.preset`` -> options that differ from the defaults; the scene's own options win.
+        seconds: budget of a scene that names none: what a small scene takes on two cores to look right.
     """
 
     config: type[BaseModel]
     dataset: type
     build: Callable[[Any, Any, Kernels, str, int], Model]
     presets: Mapping[str, Mapping[str, Any]]
+    seconds: float = 80.0
 
 
 @dataclass(frozen=True)

@@ -316,4 +316,4 @@ PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"single_width": 0.05, "spacing": 0.05},  # for drawing without a GPU
     "fine": {"single_width": 0.026, "spacing": 0.013},  # twice the samples
 }
-TASK = Task(Config, PosedImages, Shells, PRESETS)
+TASK = Task(Config, PosedImages, Shells, PRESETS, seconds=180.0)

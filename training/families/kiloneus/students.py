@@ -302,4 +302,4 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "fast": {"cells": 16, "lessons": 512},
 }
-TASK = Task(Config, PosedImages, Students, PRESETS)
+TASK = Task(Config, PosedImages, Students, PRESETS, seconds=180.0)
