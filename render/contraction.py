@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE = 2.0  # the contracted box is [-SIDE, SIDE]^3
+# The constants of an asset whose space is not contracted.
+PLAIN: dict[str, int | float | tuple[float, ...]] = {"ball": (0.0, 0.0, 0.0, 0.0), "near_plane": 0.0}
 FAR = 50.0  # distance along a ray where a march ends: contracted, that is 0.02 from the end of space
 
 Array = NDArray[np.float32]

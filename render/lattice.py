@@ -32,12 +32,7 @@ from render.ndc import SIDEWAYS, STRAIGHT, Ndc, depth
 from render.parts import Parts, check_range
 
 MAX_STEPS = 1 << 16
-# The constants of an asset whose space is its box.
-BOUNDED: dict[str, int | float | tuple[float, ...]] = {
-    "ball": (0.0, 0.0, 0.0, 0.0),
-    "near_plane": 0.0,
-    **STRAIGHT,
-}
+BOUNDED = {**contraction.PLAIN, **STRAIGHT}  # the constants of an asset whose space is its box
 Array = NDArray[np.float32]
 Rays = NDArray[np.int64]
 
@@ -49,7 +44,7 @@ def check_space(parts: Parts) -> None:
     ball = parts.constant("ball")
     if not isinstance(ball, tuple) or len(ball) != 4 or not 0 <= ball[3] < math.inf:
         raise InshaderError(f"the constant ball is {ball!r:.60}, expected a middle and a radius from 0 on")
-    ndc = Ndc.of(asset.constants)
+    ndc = Ndc.of(parts.constants)
     check_range(parts, "near_plane", 0, contraction.FAR / 2 if ball[3] else 0)
     box = [[-contraction.SIDE] * 3, [contraction.SIDE] * 3]
     if ball[3] and asset.bounds.tolist() != box:
@@ -85,7 +80,7 @@ class Space:
     def of(asset: BakedAsset) -> Space:
         """That of an asset that ``check_space`` lets through."""
         parts = Parts(asset, "compute")
-        ndc = Ndc.of(asset.constants)
+        ndc = Ndc.of(parts.constants)
         low, high = asset.bounds if ndc is None else np.array([[-1.0] * 3, [1.0] * 3], np.float32)
         step_size, near_plane = (np.float32(parts.number(name)) for name in ("step_size", "near_plane"))
         ball = np.array(parts.constant("ball"), np.float32)

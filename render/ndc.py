@@ -20,7 +20,7 @@ SIDEWAYS = 0.05  # -z of a unit direction in the frame: rays that look less forw
 NEAREST_TO_INFINITY = 1e-3  # 1 - z of the farthest place that still has a distance: 2000 near planes away
 DEFINES = {"SIDEWAYS": SIDEWAYS, "NEAREST_TO_INFINITY": NEAREST_TO_INFINITY}  # of the shader
 # The constants of an asset whose rays are not projected.
-STRAIGHT: dict[str, int | tuple[float, ...]] = {
+STRAIGHT: dict[str, int | float | tuple[float, ...]] = {
     "forward": 0,
     "ndc": (1.0, 1.0),
     "frame_x": (1.0, 0.0, 0.0, 0.0),

@@ -31,8 +31,10 @@ from numpy.typing import NDArray
 
 from render import grid_glsl, network_glsl, volume_glsl
 from render.asset import BakedAsset, BakedGrid, BakedNetwork, Constant
+from render.contraction import PLAIN
 from render.errors import InshaderError
 from render.grid_glsl import GridLayout
+from render.ndc import STRAIGHT
 from render.network_glsl import literal
 
 HOSTS = ("compute", "fragment")
@@ -121,7 +123,12 @@ class Parts:
         return _part(self.asset.volumes, "volume", name)
 
     def constant(self, name: str) -> Constant:
-        return _part(self.asset.constants, "constant", name)
+        return _part(self.constants, "constant", name)
+
+    @property
+    def constants(self) -> dict[str, Constant]:
+        """The asset's, and those of a box where an asset was written before there were other spaces."""
+        return {**PLAIN, **STRAIGHT, **self.asset.constants}
 
     def number(self, name: str) -> int | float:
         """A constant that must be a single number."""

@@ -26,6 +26,7 @@ class Targets:
         self.ctx, self.host = ctx, host
         self.textures: list[moderngl.Texture] = []
         self.framebuffer: moderngl.Framebuffer | None = None
+        self.alone: list[moderngl.Framebuffer] = []  # one for each texture, to be cleared
 
     def resize(self, size: tuple[int, int]) -> None:
         if self.textures and self.textures[0].size == size:
@@ -45,10 +46,9 @@ class Targets:
     def clear(self, nothing: bytes) -> None:
         """The picture becomes (r, g, b, coverage), four float32, everywhere, at no evaluation."""
         picture = np.frombuffer(nothing, "f4").tolist()
-        for texture, (r, g, b, coverage) in zip(self.textures, (picture, [0.0] * 4), strict=True):
-            framebuffer = self.ctx.framebuffer([texture])
+        self.alone = self.alone or [self.ctx.framebuffer([texture]) for texture in self.textures]
+        for framebuffer, (r, g, b, coverage) in zip(self.alone, (picture, [0.0] * 4), strict=True):
             framebuffer.clear(r, g, b, coverage)
-            framebuffer.release()
 
     def fill(self, screen: moderngl.VertexArray) -> None:
         """For the fragment host: draw a program over the whole viewport."""
@@ -58,10 +58,10 @@ class Targets:
             screen.render(moderngl.TRIANGLES, vertices=3)
 
     def release(self) -> None:
-        for item in (self.framebuffer, *self.textures):
+        for item in (self.framebuffer, *self.alone, *self.textures):
             if item is not None:
                 item.release()
-        self.framebuffer, self.textures = None, []
+        self.framebuffer, self.alone, self.textures = None, [], []
 
 
 def view_uniforms(

@@ -15,6 +15,7 @@ from render.camera import Camera, look_at
 from render.drivers import march
 from render.drivers.march import HOSTS, MODES
 from render.errors import InshaderError
+from render.lattice import BOUNDED
 from render.metrics import parity_db
 from render.ndc import Ndc
 from render.network import Linear, NetworkSpec, Slot
@@ -260,6 +261,17 @@ def test_depths_of_a_forward_facing_scene(
     ahead = (places - frame.position) @ frame.forward
     inside = images["coverage"][..., 0] > 0.9
     assert inside.mean() > 0.5 and (np.abs(ahead[inside] - 1.63) < 0.06).all()
+
+
+def test_assets_from_before_there_were_other_spaces(build_ball: Build, ctx: moderngl.Context) -> None:
+    asset = build_ball()
+    kept = {name: value for name, value in asset.constants.items() if name not in BOUNDED}
+    assert len(kept) < len(asset.constants)
+    before = replace(asset, constants=kept)
+    np.testing.assert_array_equal(
+        draw(ctx, before, "compute")["colour"], draw(ctx, asset, "compute")["colour"]
+    )
+    reference.draw(before, asset.camera.resized(8, 8))
 
 
 def test_an_unbounded_scene_says_where_its_box_is(unbounded: BakedAsset, build_ball: Build) -> None:
