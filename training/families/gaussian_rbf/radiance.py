@@ -74,6 +74,8 @@ OCCUPANCY_START, OCCUPANCY_EVERY = 100, 100  # steps
 # An unbounded scene begins as fog of which no sample takes much, and behind which something may be: cells are
 # looked at later, and a part of what a sample takes of that fog is enough to be seen.
 OCCUPANCY_START_IN_FOG, SEEN_IN_FOG = 400, 0.25
+# Once it has cleared, the rest of it costs samples that hardly anything comes of: more is asked of a cell.
+SEEN_AT_LAST, CLEARING = 0.02, (0.3, 0.8)  # weight; when in the training the bar rises to it
 EVALUATION_RAYS = 1 << 14
 
 
@@ -183,8 +185,8 @@ class Radiance:
         if self.space.unbounded:
             self.field.log_density = math.log(FOG / self.space.length)
         self.field.scaled = self.space.ball is not None
-        seen = SEEN_IN_FOG * FOG / config.steps if self.space.unbounded else SEEN
-        self.occupancy = Occupancy(self.space.cells, seen)
+        self.seen = SEEN_IN_FOG * FOG / config.steps if self.space.unbounded else SEEN
+        self.occupancy = Occupancy(self.space.cells, self.seen)
         self.occupancy.to(device)
         self.pixels = PixelRays(dataset, device)
         self.background = torch.from_numpy(np.asarray(dataset.background, np.float32)).to(device)
@@ -213,6 +215,8 @@ class Radiance:
             opened = min(progress / self.config.open_until, 1) if self.config.open_until else 1.0
             levels = self.config.levels
             self.field.decoder.open(min(levels, COARSE_LEVELS + opened * max(levels - COARSE_LEVELS, 0)))
+            cleared = min(max((progress - CLEARING[0]) / (CLEARING[1] - CLEARING[0]), 0), 1)
+            self.occupancy.least = self.seen * (SEEN_AT_LAST / self.seen) ** cleared
         index = self.pixels.own(self.rays_per_step, self.generator)
         rays_o, rays_d, colour, alpha = self.pixels.rays(index)
         jitter = torch.rand(len(rays_o), generator=self.generator).to(self.device)
