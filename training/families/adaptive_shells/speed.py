@@ -29,7 +29,7 @@ from training.families import find_task
 from training.families.adaptive_shells.shells import Shells
 
 UNIFORM_SAMPLES = 384  # along the diagonal of the box, as the paper's full rays have them
-FRAMES, UNIFORM_FRAMES = 20, 3  # of either kind, after one that is not counted
+FRAMES, UNIFORM_FRAMES = 75, 3  # of either kind, after one that is not counted
 
 
 def trained(folder: Path) -> Shells:
