@@ -371,4 +371,4 @@ def check_manifold(manifold: Orbit | Frontal, dataset: PosedImages) -> None:
             )
 
 
-TASK = Task(Config, PosedImages, LightField, PRESETS)
+TASK = Task(Config, PosedImages, LightField, PRESETS, seconds=150.0)

@@ -72,7 +72,7 @@ class Config(BaseModel):
         False,
         description="move the points of a ray at random within their strata, in training; samples always",
     )
-    width: int = Field(32, ge=4, le=512, description="of the trunk")
+    width: int = Field(24, ge=4, le=512, description="of the trunk")
     blocks: int = Field(1, ge=1, le=64, description="residual blocks of the trunk")
     channels: tuple[int, ...] = Field(
         (16, 16, 8),
