@@ -469,14 +469,15 @@ def facade(ball: PosedImages, tmp_path_factory: pytest.TempPathFactory) -> Radia
 
 
 def test_a_forward_facing_scene_is_learnt(facade: Radiance) -> None:
-    """Depth too: the middle of the ball is seen 1.75 from the plane of the cameras, before the wall."""
+    """31 dB are seen. Depth too: the ball begins 1.75 from the plane of the cameras, the wall is 6 away; small
+    and smooth pictures leave it some tenths of a unit thick."""
     assert facade.space.ndc is not None and facade.space.ball is None
-    assert score(facade, facade.dataset) > 25
+    assert score(facade, facade.dataset) > 28
     asset = facade.bake()
     assert asset.constants["forward"] == 1 and np.array_equal(asset.bounds, facade.dataset.bounds)
     camera = look_at([0, -2.2, 0], [0, 0, 0], [0, 0, 1], 32, 32, 0.9)
     depth = reference.draw(asset, camera, mode="depth")["depth"][..., 0]
-    assert np.median(depth[14:18, 14:18]) == pytest.approx(1.75, abs=0.25)
+    assert np.median(depth[14:18, 14:18]) == pytest.approx(1.75, abs=0.5)
 
 
 def test_a_forward_facing_scene_is_drawn_as_it_was_learnt(facade: Radiance, ctx: moderngl.Context) -> None:
