@@ -469,8 +469,8 @@ def facade(ball: PosedImages, tmp_path_factory: pytest.TempPathFactory) -> Radia
 
 
 def test_a_forward_facing_scene_is_learnt(facade: Radiance) -> None:
-    """31 dB are seen. Depth too: the ball begins 1.75 from the plane of the cameras, the wall is 6 away; small
-    and smooth pictures leave it some tenths of a unit thick."""
+    """31 dB are seen. Depth too: the ball begins 1.75 from the plane of the cameras, the wall is 6 away; so
+    small and smooth pictures leave it some tenths of a unit thick."""
     assert facade.space.ndc is not None and facade.space.ball is None
     assert score(facade, facade.dataset) > 28
     asset = facade.bake()
