@@ -88,7 +88,9 @@ def space_of(dataset: PosedImages, unbounded: bool | None, resolution: int, devi
         cells = visual_hull(views, dataset.bounds, resolution)
         return Space(bounds, 2.0, cells)  # the diagonal of the box is 2
     if views.images.shape[-1] == 4:
-        raise InshaderError("unbounded: the pictures have alpha, so nothing stands around the object")
+        raise InshaderError(
+            "gaussian_rbf.unbounded: the pictures have alpha, so nothing stands around the object"
+        )
     near = dataset.near * float(dataset.ball[3])
     if looks_one_way(views.cameras):
         ndc = ndc_of(dataset)

@@ -2,9 +2,9 @@
 //
 // Sample k is at s_k = s_0 + (k + 0.5) * step_size, for s_k < s_1: k = 0 .. n - 1. In a box s is the distance
 // along the ray, from where it enters. In an unbounded scene, where `ball` has a radius, it is that of
-// common/contraction.glsl, in units of the ball, from the near plane on; in a forward-facing one that along the
-// ray in the cube of common/ndc.glsl. Only samples in a set cell of `occupancy` count. k is kept as a float: it is
-// exact, and takes part in float arithmetic only.
+// common/contraction.glsl, in units of the ball, from the near plane on; in a forward-facing one it is that
+// along the ray in the cube of common/ndc.glsl. Only samples in a set cell of `occupancy` count. k is kept as a
+// float: it is exact, and takes part in float arithmetic only.
 #include "common/box.glsl"
 #include "common/contraction.glsl"
 #include "common/ndc.glsl"
