@@ -143,7 +143,7 @@ class CellPasses:
     def __init__(self, ctx: moderngl.Context, asset: BakedAsset, modes: Mapping[str, int]) -> None:
         self.ctx, self.asset, self.modes = ctx, asset, modes
         self.rounds = Rounds(ctx, asset, modes)
-        self.targets = Targets(ctx, "compute")
+        self.targets = Targets(ctx)
         self.crop: Box | None = None
         self.camera, self.resolve = self.rounds.program("camera"), self.rounds.program("resolve")
 

@@ -38,7 +38,7 @@ class RayPasses:
         self.parts = Parts(asset, host)
         self.programs: dict[str, Any] = {}
         self.vertices: dict[str, moderngl.VertexArray] = {}
-        self.targets = Targets(ctx, host)
+        self.targets = Targets(ctx)
         self.crop: Box | None = None
         self.list: moderngl.Buffer | None = None
         self._program("colour")

@@ -7,8 +7,9 @@
 A *driver* is a module of ``render/drivers`` with ``MODES``, ``HOSTS``, ``check(asset)``, a class ``Passes``
 and the numpy twin ``reference(asset, camera, mode)``; the asset names it. ``pathtrace`` stands above them: it
 is asked for by name and has no twin. A driver that knows a state has ``read_state`` for it, whose result its
-passes and its twin get. Passes may have an attribute ``crop`` (what of the world is seen), ``ready(mode)``
-(whether nothing has to be compiled first) and ``counts()``, numbers of a frame and perhaps a ``warning``.
+passes and its twin get. Passes have ``targets``; they may have an attribute ``crop`` (what of the world is
+seen), ``ready(mode)`` (whether nothing has to be compiled first), ``counts()``, numbers of a frame, and
+``warning``, a line about it.
 """
 
 from __future__ import annotations
@@ -96,9 +97,10 @@ class Frame:
     Attributes:
         mode: what was drawn.
         samples: a pixel, that a driver has added up; 1 of others.
-        texture: RGBA32F of the renderer's, row 0 is the top row; a is the coverage. colour: display colour
-            over the background; depth: world units along the ray, 0 where nothing is; normal: unit vectors in
-            the world; cost: evaluated samples.
+        warning: a line for whoever looks at the picture, or None.
+        texture: RGBA32F of the renderer's, or RGBA8, row 0 is the top row; a is the coverage. colour: display
+            colour over the background; depth: world units along the ray, 0 where nothing is; normal: unit
+            vectors in the world; cost: evaluated samples.
 
     It belongs to the renderer's last ``draw``: read what you need before the next one.
     """
@@ -109,12 +111,21 @@ class Frame:
         self.mode, self.texture = mode, texture
         self._cost, self._renderer, self._number = cost, renderer, renderer.frames
         self.samples = int(getattr(renderer._passes, "samples", 1))
+        self.warning: str | None = getattr(renderer._passes, "warning", None)
+
+    @property
+    def current(self) -> bool:
+        """Whether the renderer has drawn nothing since, so that it can be read."""
+        return self._number == self._renderer.frames
 
     def _read(self, texture: moderngl.Texture) -> Image:
-        if self._number != self._renderer.frames:
+        if not self.current:
             raise RuntimeError("this frame has been drawn over: read it before the renderer's next draw")
         w, h = texture.size
-        return np.frombuffer(texture.read(), np.float32).reshape(h, w, texture.components)
+        if texture.dtype == "f1":
+            values = np.frombuffer(texture.read(), np.uint8).reshape(h, w, -1)
+            return np.divide(values, 255, dtype=np.float32)
+        return np.frombuffer(texture.read(), np.float32).reshape(h, w, -1)
 
     @cached_property
     def images(self) -> dict[str, Image]:
@@ -125,8 +136,7 @@ class Frame:
     @cached_property
     def stats(self) -> dict[str, Any]:
         """``evaluations_per_pixel``, ``evaluations_per_hit`` (of pixels that have any), ``ms`` by pass,
-        ``timer`` (``wall`` or ``gl``), ``samples`` a pixel, and what the driver counts besides; its
-        ``warning`` is a line for whoever looks at the picture, or None.
+        ``timer`` (``wall`` or ``gl``), ``samples`` a pixel, and what the driver counts besides.
 
         A driver that adds samples up gives the evaluations of one.
         """
@@ -176,6 +186,7 @@ class Renderer:
         mode: str = "colour",
         state: Mapping[str, Any] | None = None,
         crop: Box | None = None,
+        eight_bit: bool = False,
     ) -> Frame:
         """Draw what ``camera`` sees.
 
@@ -185,6 +196,7 @@ class Renderer:
             state: what a driver wants besides, such as the samples of ``pathtrace`` or the deformation of
                 ``shell``: see its ``read_state``.
             crop: (2, 3) lowest and highest corner of what of the world is seen; None: all.
+            eight_bit: colours are only to be seen on a screen: 8 bits a channel are enough.
 
         Raises:
             InshaderError: the driver has no such mode or no such state, cannot crop, or the size is unusable.
@@ -204,6 +216,7 @@ class Renderer:
             )
         if self.crops:
             self._passes.crop = crop
+        self._passes.targets.eight_bit = eight_bit and mode == "colour"
         self.frames += 1
         self.timer.begin()
         picture, cost = self._passes.draw(camera, mode, self.timer, *more)

@@ -64,7 +64,7 @@ class MeshPasses(ABC):
         self.shapes = {name: asset.meshes[name] for name in ("inner", "outer")}
         self.meshes = {name: Mesh(ctx, mesh) for name, mesh in self.shapes.items()}
         self.programs: dict[str, Any] = {}
-        self.targets = Targets(ctx, "fragment")  # wires are drawn by either host
+        self.targets = Targets(ctx)
         self.solid = Layer(ctx, (1,), depth=True)
         self.mesh_program("solid")
         self.box = box_of(self.shapes["outer"])
@@ -183,7 +183,6 @@ class MeshPasses(ABC):
     def draw_wires(self, uniforms: dict[str, bytes]) -> None:
         """Both meshes' edges over each other."""
         program, framebuffer = self.mesh_program("wire", LINE_WIDTH=LINE_WIDTH), self.targets.framebuffer
-        assert framebuffer is not None
         with self.ctx.scope(framebuffer, enable_only=moderngl.BLEND):
             framebuffer.clear()
             self.ctx.blend_equation = moderngl.MAX  # type: ignore[assignment]

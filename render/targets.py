@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import moderngl
 import numpy as np
@@ -15,28 +15,54 @@ Box = NDArray[np.floating]
 FAR = 1e30
 
 
+class Target(NamedTuple):
+    """What is drawn into: picture and cost, the framebuffer of both, and one of each, to be cleared."""
+
+    textures: list[moderngl.Texture]
+    framebuffer: moderngl.Framebuffer
+    alone: list[moderngl.Framebuffer]
+
+
 class Targets:
     """The picture (r, g, b, coverage) and the evaluations per pixel, as textures of the last size asked for.
 
     Attributes:
-        textures: RGBA32F and R32F, row 0 at the top.
+        eight_bit: whether pictures have 8 bits a channel from the next ``resize`` on, as screens show them:
+            a quarter of the memory to write, and to read when they are shown.
+        textures: RGBA32F or RGBA8, and R32F; row 0 at the top.
     """
 
-    def __init__(self, ctx: moderngl.Context, host: str) -> None:
-        self.ctx, self.host = ctx, host
-        self.textures: list[moderngl.Texture] = []
-        self.framebuffer: moderngl.Framebuffer | None = None
-        self.alone: list[moderngl.Framebuffer] = []  # one for each texture, to be cleared
+    def __init__(self, ctx: moderngl.Context) -> None:
+        self.ctx = ctx
+        self.eight_bit = False
+        self._cost: moderngl.Texture | None = None
+        self._made: dict[bool, Target] = {}  # by ``eight_bit``: a window may show both in turn
+
+    @property
+    def _target(self) -> Target:
+        return self._made[self.eight_bit]
+
+    @property
+    def textures(self) -> list[moderngl.Texture]:
+        return self._target.textures
+
+    @property
+    def framebuffer(self) -> moderngl.Framebuffer:
+        return self._target.framebuffer
 
     def resize(self, size: tuple[int, int]) -> None:
-        if self.textures and self.textures[0].size == size:
-            return
-        self.release()
-        self.textures = [self.ctx.texture(size, count, dtype="f4") for count in (4, 1)]
-        for texture in self.textures:
-            texture.filter = (moderngl.NEAREST, moderngl.NEAREST)
-        if self.host == "fragment":
-            self.framebuffer = self.ctx.framebuffer(self.textures)
+        if self._cost is None or self._cost.size != size:
+            self.release()
+            self._cost = self._texture(size, 1, "f4")
+        if self.eight_bit not in self._made:
+            textures = [self._texture(size, 4, "f1" if self.eight_bit else "f4"), self._cost]
+            alone = [self.ctx.framebuffer([texture]) for texture in textures]
+            self._made[self.eight_bit] = Target(textures, self.ctx.framebuffer(textures), alone)
+
+    def _texture(self, size: tuple[int, int], components: int, dtype: str) -> moderngl.Texture:
+        texture = self.ctx.texture(size, components, dtype=dtype)
+        texture.filter = (moderngl.NEAREST, moderngl.NEAREST)
+        return texture
 
     def bind_images(self) -> None:
         """For the compute host: image units 0 and 1."""
@@ -46,22 +72,23 @@ class Targets:
     def clear(self, nothing: bytes) -> None:
         """The picture becomes (r, g, b, coverage), four float32, everywhere, at no evaluation."""
         picture = np.frombuffer(nothing, "f4").tolist()
-        self.alone = self.alone or [self.ctx.framebuffer([texture]) for texture in self.textures]
-        for framebuffer, (r, g, b, coverage) in zip(self.alone, (picture, [0.0] * 4), strict=True):
-            framebuffer.clear(r, g, b, coverage)
+        for framebuffer, value in zip(self._target.alone, (picture, [0.0] * 4), strict=True):
+            framebuffer.clear(*value)
 
     def fill(self, screen: moderngl.VertexArray) -> None:
         """For the fragment host: draw a program over the whole viewport."""
-        assert self.framebuffer is not None
         with self.ctx.scope(self.framebuffer, enable_only=moderngl.NOTHING):
             self.framebuffer.viewport = (0, 0, *self.framebuffer.size)
             screen.render(moderngl.TRIANGLES, vertices=3)
 
     def release(self) -> None:
-        for item in (self.framebuffer, *self.alone, *self.textures):
-            if item is not None:
-                item.release()
-        self.framebuffer, self.alone, self.textures = None, [], []
+        for target in self._made.values():
+            for framebuffer in (target.framebuffer, *target.alone):
+                framebuffer.release()
+            target.textures[0].release()
+        if self._cost is not None:
+            self._cost.release()
+        self._cost, self._made = None, {}
 
 
 def view_uniforms(

@@ -11,7 +11,7 @@ import ctypes
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import moderngl
 import numpy as np
@@ -70,6 +70,17 @@ void main() {
     colour = tint * texture(glyphs, texel);
 }
 """
+INDEX = np.dtype("u4")  # of vertices; Dear ImGui's own start anew for each of its windows
+INDICES = {2: "u2", 4: "u4"}  # those, by their size in bytes
+
+
+class Draw(NamedTuple):
+    """Triangles of one texture within a rectangle of the framebuffer."""
+
+    scissor: tuple[int, int, int, int]  # left, bottom, width and height in pixels
+    texture: int
+    first: int  # of its indices
+    length: int
 
 
 class Overlay:
@@ -79,6 +90,7 @@ class Overlay:
         imgui: the module, for what is drawn within ``frame``.
         run: the curve of a training.
         typing: whether a text or a number is being typed, so that keys are letters.
+        active: whether something of it is being typed into, held or dragged.
     """
 
     def __init__(self, ctx: moderngl.Context) -> None:
@@ -92,20 +104,22 @@ class Overlay:
         font = Path(bundle.__file__).parent / FONT
         if font.is_file():
             io.fonts.add_font_from_file_ttf(str(font), FONT_SIZE)
-        self.typing = False
+        self.typing = self.active = False
         self.run = RunPanel()
         self._popup = False
         self._windows: list[tuple[float, float, float, float]] = []
         self.textures: dict[int, moderngl.Texture] = {}
         self.program = ctx.program(VERTEX, FRAGMENT)
         self.vertices = ctx.buffer(reserve=self.imgui.VERTEX_SIZE, dynamic=True)
-        self.indices = ctx.buffer(reserve=self.imgui.INDEX_SIZE, dynamic=True)
+        self.indices = ctx.buffer(reserve=INDEX.itemsize, dynamic=True)
         self.array = ctx.vertex_array(
             self.program,
             [(self.vertices, "2f 2f 4f1", "position", "uv", "colour")],
             index_buffer=self.indices,
-            index_element_size=self.imgui.INDEX_SIZE,
+            index_element_size=INDEX.itemsize,
         )
+        self._size = 0, 0  # of the framebuffer that the last frame was for
+        self._draws: list[Draw] = []  # of it, in order
 
     @contextmanager
     def frame(self, size: tuple[int, int], scale: float, seconds: float) -> Iterator[Any]:
@@ -126,8 +140,9 @@ class Overlay:
         popups = imgui.PopupFlags_
         self._popup = imgui.is_popup_open("", popups.any_popup_id | popups.any_popup_level)
         imgui.render()
-        self.typing = bool(io.want_text_input)
-        self._draw(imgui.get_draw_data(), size, scale)
+        self.typing, self.active = bool(io.want_text_input), bool(imgui.is_any_item_active())
+        self._take(imgui.get_draw_data(), size, scale)
+        self.again()
 
     @contextmanager
     def window(self, name: str, flags: int = 0) -> Iterator[None]:
@@ -184,23 +199,43 @@ class Overlay:
         for held in (self.array, self.vertices, self.indices, self.program):
             held.release()
 
-    def _draw(self, data: Any, size: tuple[int, int], scale: float) -> None:
-        for texture in data.textures:
-            self._update(texture)
-        ctx = self.ctx
+    def again(self) -> None:
+        """Draw the last frame over a framebuffer of its size."""
+        ctx, (w, h) = self.ctx, self._size
         ctx.enable_only(moderngl.BLEND)
         ctx.blend_func = moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA
-        ctx.viewport = (0, 0, size[0], size[1])
+        ctx.viewport = (0, 0, w, h)
+        for draw in self._draws:
+            ctx.scissor = draw.scissor
+            self.textures[draw.texture].use()
+            self.array.render(vertices=draw.length, first=draw.first)
+        ctx.scissor = None
+
+    def _take(self, data: Any, size: tuple[int, int], scale: float) -> None:
+        """Bring what Dear ImGui has built to the GPU: one list of vertices for all of its windows."""
+        for texture in data.textures:
+            self._update(texture)
+        self._size, self._draws = size, []
         self.program["display_size"] = (size[0] / scale, size[1] / scale)
+        vertices, indices = [], []
+        vertex = first = 0
         for commands in data.cmd_lists:
-            _upload(self.vertices, commands.vtx_buffer, self.imgui.VERTEX_SIZE)
-            _upload(self.indices, commands.idx_buffer, self.imgui.INDEX_SIZE)
+            vertices.append(_bytes(commands.vtx_buffer, self.imgui.VERTEX_SIZE))
+            of_list = np.frombuffer(
+                _bytes(commands.idx_buffer, self.imgui.INDEX_SIZE), INDICES[self.imgui.INDEX_SIZE]
+            )
+            indices.append(of_list.astype(INDEX) + INDEX.type(vertex))
             for command in commands.cmd_buffer:
                 left, top, right, bottom = (round(side * scale) for side in command.clip_rect)
-                ctx.scissor = (left, size[1] - bottom, right - left, bottom - top)
-                self.textures[command.get_tex_id()].use()
-                self.array.render(vertices=command.elem_count, first=command.idx_offset)
-        ctx.scissor = None
+                scissor = left, size[1] - bottom, right - left, bottom - top
+                self._draws.append(
+                    Draw(scissor, command.get_tex_id(), first + command.idx_offset, command.elem_count)
+                )
+            vertex += commands.vtx_buffer.size()
+            first += len(of_list)
+        if self._draws:
+            _upload(self.vertices, b"".join(vertices))
+            _upload(self.indices, np.concatenate(indices).tobytes())
 
     def _update(self, texture: Any) -> None:
         """Do what the status of one of Dear ImGui's textures asks for."""
@@ -228,9 +263,12 @@ class Overlay:
         texture.set_status(self.imgui.ImTextureStatus.destroyed)
 
 
-def _upload(buffer: moderngl.Buffer, items: Any, item_size: int) -> None:
-    """Fill ``buffer`` with one of Dear ImGui's vectors, which live on its side of the fence."""
-    data = ctypes.string_at(items.data_address(), items.size() * item_size)
-    if len(data) > buffer.size:
-        buffer.orphan(len(data))
+def _bytes(items: Any, item_size: int) -> bytes:
+    """A copy of one of Dear ImGui's vectors, which live on its side of the fence."""
+    return ctypes.string_at(items.data_address(), items.size() * item_size)
+
+
+def _upload(buffer: moderngl.Buffer, data: bytes) -> None:
+    """Fill ``buffer`` anew; what is still being drawn keeps its own."""
+    buffer.orphan(max(len(data), buffer.size))
     buffer.write(data)

@@ -300,6 +300,7 @@ def _camera(imgui: Any, session: Session) -> None:
 
 
 def _speed(imgui: Any, session: Session) -> None:
+    session.look()
     imgui.push_text_wrap_pos(0)
     for line in speed_lines(session):
         imgui.text_unformatted(line)

@@ -174,12 +174,17 @@ def _under_way(imgui: Any, session: Session) -> None:
     imgui.set_item_tooltip("give it up; nothing is written (Esc)")
 
 
+def line_shown(session: Session) -> bool:
+    """Whether the path is drawn into the picture."""
+    shown = session.settings.panel and len(session.path.keys) > 0 and not session.path.playing
+    return shown and session.take is None and not session.comparison.measuring
+
+
 def line(imgui: Any, session: Session, display: tuple[float, float]) -> None:
     """The path in the picture, as it lies in the scene, and its keys."""
     path = session.path
-    shown = session.settings.panel and len(path.keys) > 0 and not path.playing and session.take is None
-    built = path.built((256, 256)) if shown else None
-    if built is None or session.comparison.measuring:
+    built = path.built((256, 256)) if line_shown(session) else None
+    if built is None:
         return
     canvas = imgui.get_background_draw_list()
     camera = session.viewpoint.camera((max(round(display[0]), 1), max(round(display[1]), 1)))

@@ -8,8 +8,6 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from render.renderer import Frame
 
 # Counts of evaluations have to be fetched from the GPU: seconds between looks, and their share of the time.
@@ -61,15 +59,17 @@ class FrameTimes:
         self._skip = True
 
     def percentile(self, percent: float) -> float | None:
-        """Seconds that this share of the frames stayed below; None before there are any."""
-        return float(np.percentile(self._seconds, percent)) if self._seconds else None
+        """Seconds that this share of the frames took at most; None before there are any."""
+        place = math.ceil(percent / 100 * len(self._seconds)) - 1
+        return sorted(self._seconds)[max(place, 0)] if self._seconds else None
 
 
 class Pace:
     """How long frames take, what they cost, and how many pixels the next one has time for.
 
     Attributes:
-        times, stats, scale: of the frames drawn last: seconds, ``Frame.stats``, and the resolution.
+        times, scale: of the frames drawn last: seconds, and the resolution.
+        stats: ``Frame.stats`` of the frame that was looked at last.
     """
 
     def __init__(self) -> None:
@@ -77,12 +77,13 @@ class Pace:
         self.stats: Mapping[str, Any] = {}
         self.scale = 1.0
         self._motion_scale: float | None = None  # None before any frame was timed
-        self._looked = self._look_took = 0.0  # when the stats were taken, and the seconds that needed
+        self._looked: Frame | None = None
+        self._look_again = 0.0  # when the stats of another frame may be taken
 
     def restart(self) -> None:
         """Another asset is drawn from here on."""
         self.times.clear()
-        self.stats, self._motion_scale = {}, None
+        self.stats, self._motion_scale, self._looked = {}, None, None
 
     def fit(self, moving: bool) -> float:
         """The resolution that holds the frame rate while something moves, and all of it at rest."""
@@ -99,9 +100,10 @@ class Pace:
         """Whether a frame has told of the next ones."""
         return self._motion_scale is not None
 
-    def look(self, frame: Frame, now: float, often: bool) -> None:
-        """Take the stats of a frame; now and then, where frames come ``often``."""
-        if not often or now - self._looked > max(STATS, self._look_took / LOOKS):
-            self.stats = frame.stats
-            self._looked = time.monotonic()
-            self._look_took = self._looked - now
+    def look(self, frame: Frame, often: bool) -> None:
+        """Take the stats of a frame, if it is another one; now and then, where they come ``often``."""
+        start = time.monotonic()
+        if frame is not self._looked and (start > self._look_again or not often):
+            self.stats, self._looked = frame.stats, frame
+            took = time.monotonic() - start
+            self._look_again = start + max(STATS, took / LOOKS)

@@ -126,9 +126,10 @@ class Screen:
 
     def copied(self, texture: moderngl.Texture) -> moderngl.Texture:
         """A copy of the renderer's texture, good until the next one."""
-        if self._copy is None or self._copy[0].size != texture.size:
+        kind = texture.size, texture.dtype
+        if self._copy is None or (self._copy[0].size, self._copy[0].dtype) != kind:
             self._forget_copy()
-            held = self.ctx.texture(texture.size, 4, dtype="f4")
+            held = self.ctx.texture(texture.size, 4, dtype=texture.dtype)
             self._copy = held, self.ctx.framebuffer([held])
         held, target = self._copy
         source = self.ctx.framebuffer([texture])

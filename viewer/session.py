@@ -168,8 +168,7 @@ class Session:
     @property
     def warning(self) -> str | None:
         """What the driver has to say about the frame, as of a camera that the asset was not made for."""
-        told = self.pace.stats.get("warning")
-        return told[:200] if isinstance(told, str) and told else None
+        return None if self.pictures.frame is None else self.pictures.frame.warning
 
     # --- assets -------------------------------------------------------------------------------------------
 
@@ -402,7 +401,7 @@ class Session:
             self.pictures.present(target, size, self.split, whole=True, **self.looks)
             return
         quick = moving and self.renderer.previews
-        wanted = (*self._shown, quick, self.sides, scaled(size, self.pace.scale))
+        wanted = (*self._shown, quick, self._plain, self.sides, scaled(size, self.pace.scale))
         anew = wanted != self._drawn or not self.pictures.modes or self.settings.continuous
         if anew and not self._compiled(wanted):
             anew = False
@@ -410,12 +409,13 @@ class Session:
             if wanted[-2:] != self._drawn[-2:] and not self.settings.auto:
                 self.pace.times.clear()  # another size or mode
             if anew or self.tracer is None:
-                self.draw_sides(self.viewpoint.camera(wanted[-1]), self.viewpoint.standing, quick)
+                camera = self.viewpoint.camera(wanted[-1])
+                self.draw_sides(camera, self.viewpoint.standing, quick, eight_bit=self._plain)
             else:
                 self.pictures.gather(self.tracer, self.viewpoint.camera(wanted[-1]))
             self.ctx.finish()  # the time of a frame is its own, and no picture lags behind the pointer
             self._drawn = wanted
-            self._count(now, moving)
+            self._count(time.monotonic() - now, moving)
         self.pictures.present(target, size, self.split, **self.looks)
 
     def _compiled(self, wanted: tuple[Any, ...]) -> bool:
@@ -436,31 +436,49 @@ class Session:
             return self.tracer.scale(size, moving, self.settings.target_fps)
         return self.pace.fit(moving)
 
-    def _count(self, started: float, moving: bool) -> None:
+    def _count(self, seconds: float, moving: bool) -> None:
         """Take a frame into the statistics."""
-        now = time.monotonic()
         tells = self.settings.auto and not self._traced and (moving or not self.pace.timed)
-        self.pace.count(now - started, 1 / self.settings.target_fps if tells else None)
-        if self.pictures.frame is not None:
-            often = moving or self.settings.continuous or self.gathering
-            self.pace.look(self.pictures.frame, now, often)
+        self.pace.count(seconds, 1 / self.settings.target_fps if tells else None)
 
-    def draw_sides(self, camera: Camera, standing: int | None, quick: bool = False) -> None:
-        """Both modes, or the one, as ``camera`` sees them, which may stand at a held-out view; ``quick``: by
-        the asset's preview."""
+    @property
+    def _plain(self) -> bool:
+        """Whether colours are shown as they were drawn, so that 8 bits of them are enough."""
+        return self.exposure == 0 and self.background is None
+
+    def look(self) -> None:
+        """Bring what the last frame cost up to date, for whoever wants to read it."""
+        frame = self.pictures.frame
+        if frame is not None and frame.current:
+            self.pace.look(frame, not self.rested or self.settings.continuous or self.gathering)
+
+    def draw_sides(
+        self, camera: Camera, standing: int | None, quick: bool = False, eight_bit: bool = False
+    ) -> None:
+        """Both modes, or the one, as ``camera`` sees them, which may stand at a held-out view.
+
+        Args:
+            quick: by the asset's preview.
+            eight_bit: colours are shown as they are.
+        """
         sides, truth = self._sides(standing), self.comparison.truth
         how = {**self.how, "state": {"preview": True}} if quick else self.how
-        self.pictures.draw(self.renderer, sides, camera, truth, standing, how, self.tracer)
+        self.pictures.draw(self.renderer, sides, camera, truth, standing, how, self.tracer, eight_bit)
 
     @property
     def looks(self) -> dict[str, Any]:
         """How pictures are shown: arguments of ``Screen.show``."""
         shift = np.zeros(3) if self.background is None else self.background - self.asset.background
-        away = float(np.linalg.norm(self.viewpoint.view.camera(1, 1).position - self.viewpoint.centre))
         return {
-            "reach": (max(away - 1.0, 0.0), away + 1.0),  # 1 is the half-diagonal of the scene box
+            "reach": self._reach if "depth" in self.sides else (0.0, 1.0),
             "shift": shift.tolist(),
             "exposure": self.exposure,
             "peak": float(peak_of(self.asset)),
             "error_gain": self.error_gain,
         }
+
+    @property
+    def _reach(self) -> tuple[float, float]:
+        """Distances from the camera between which the scene lies: 1 is the half-diagonal of its box."""
+        away = float(np.linalg.norm(self.viewpoint.view.camera(1, 1).position - self.viewpoint.centre))
+        return max(away - 1.0, 0.0), away + 1.0

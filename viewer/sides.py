@@ -45,6 +45,7 @@ class Sides:
         standing: int | None,
         how: Mapping[str, Any],
         tracer: PathTracer | None = None,
+        eight_bit: bool = False,
     ) -> None:
         """Draw what ``modes`` want; the renderer has one texture, so what it drew first is copied.
 
@@ -53,6 +54,7 @@ class Sides:
             truth, standing: where a mode compares, the pictures and which of them ``camera`` is of.
             how: further arguments of ``Renderer.draw``.
             tracer: where a mode is its.
+            eight_bit: colours are shown as they are; an error is taken of all that was drawn.
         """
         self.forget()
         for mode in dict.fromkeys(modes):
@@ -74,7 +76,7 @@ class Sides:
             for earlier, texture in self._textures.items():
                 if earlier not in ("truth", tracing.MODE):
                     self._textures[earlier] = self.screen.copied(texture)
-            self.frame = renderer.draw(of, mode=drawn, **how)
+            self.frame = renderer.draw(of, mode=drawn, eight_bit=eight_bit and mode == "colour", **how)
             self._textures[mode] = self.frame.texture
         self.modes = modes
 

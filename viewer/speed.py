@@ -10,7 +10,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -25,36 +25,48 @@ from viewer.settings import Settings
 from viewer.window import Viewer, open_window
 
 SIZE = 1280, 720
+RENDERER, VIEWER = "the renderer alone", "a frame of the viewer"  # of which one less the other is told
 FRAMES, WARM = 60, 10
 STARTS = 5
 STEP = 0.004  # of a drag from frame to frame, in heights of the window
 
 
-def frame_times(name: str, size: tuple[int, int] = SIZE) -> tuple[np.ndarray, np.ndarray]:
-    """Milliseconds of frames by the renderer and by the viewer, (FRAMES,) each."""
+def frame_times(name: str, size: tuple[int, int] = SIZE) -> dict[str, np.ndarray]:
+    """Milliseconds of frames, (FRAMES,) of each kind, of the same views; every kind follows every other."""
     glfw = require("glfw", "viewer")
     settings = Settings(auto=False, scale=1.0)
     with open_window("render-view", size) as window:
         glfw.swap_interval(0)
         with closing(Viewer(window, [(name, read_asset(asset_path(name)))], settings)) as viewer:
-            session, times = viewer.session, []
             drawn = glfw.get_framebuffer_size(window)
-            for _ in range(WARM + FRAMES):
-                session.viewpoint.drag(STEP, 0.0, False)
-                camera = session.viewpoint.camera(drawn)
-                start = time.perf_counter()
-                session.renderer.draw(camera)
-                session.ctx.finish()
-                alone = time.perf_counter()
-                glfw.poll_events()
-                session.watch()
-                session.work()
-                viewer.draw(drawn, 0.02)
+            viewpoint, renderer, ctx = viewer.session.viewpoint, viewer.session.renderer, viewer.ctx
+
+            def empty() -> None:
+                ctx.screen.clear()
                 glfw.swap_buffers(window)
-                session.ctx.finish()
-                times.append((alone - start, time.perf_counter() - alone))
-    renderer, whole = 1e3 * np.array(times[WARM:]).T
-    return renderer, whole
+
+            kinds: dict[str, Callable[[], object]] = {
+                RENDERER: lambda: renderer.draw(viewpoint.camera(drawn)),
+                "the same in 8 bits a channel": lambda: renderer.draw(
+                    viewpoint.camera(drawn), eight_bit=True
+                ),
+                "an empty window": empty,
+                VIEWER: lambda: viewer.turn(always=True),
+            }
+            times: dict[str, list[float]] = {kind: [] for kind in kinds}
+            order = list(kinds)
+            for _ in range(WARM + FRAMES):
+                viewpoint.drag(STEP, 0.0, pan=False)
+                for kind in order:
+                    start = time.perf_counter()
+                    kinds[kind]()
+                    ctx.finish()
+                    passed = time.perf_counter() - start
+                    times[kind].append(1e3 * passed)
+                    if kind != VIEWER:  # whose clock stands still meanwhile
+                        viewer.before += passed
+                order = order[1:] + order[:1]
+    return {kind: np.array(found[WARM:]) for kind, found in times.items()}
 
 
 def start_times(name: str) -> np.ndarray:
@@ -69,18 +81,14 @@ def start_times(name: str) -> np.ndarray:
 
 
 def _measure(arguments: argparse.Namespace) -> None:
-    renderer, whole = frame_times(str(arguments.asset))
+    times = frame_times(str(arguments.asset))
+    times["what the viewer adds"] = times[VIEWER] - times[RENDERER]
     starts = start_times(str(arguments.asset))
-    table = Table(title=f"{arguments.asset}: medians, and 95th percentiles")
-    table.add_column("")
-    table.add_column("median")
-    table.add_column("p95")
-    for label, values, unit in (
-        (f"renderer alone, {SIZE[0]}x{SIZE[1]}", renderer, "ms"),
-        ("a frame of the viewer", whole, "ms"),
-        ("what the viewer adds", whole - renderer, "ms"),
-        ("start to first picture, process and all", starts, "s"),
-    ):
+    table = Table(title=f"{arguments.asset}, {SIZE[0]}x{SIZE[1]}: medians, and 95th percentiles")
+    for label in ("", "median", "p95"):
+        table.add_column(label)
+    rows = [(kind, values, "ms") for kind, values in times.items()]
+    for label, values, unit in (*rows, ("start to first picture, process and all", starts, "s")):
         table.add_row(label, *(f"{np.percentile(values, percent):.2f} {unit}" for percent in (50, 95)))
     Console().print(table)
 

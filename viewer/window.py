@@ -14,7 +14,7 @@ import numpy as np
 from render.asset import BakedAsset
 from render.context import current_context
 from render.errors import InshaderError, require
-from viewer import keys, output, panel, tracing
+from viewer import keys, output, panel, path_panel, tracing
 from viewer.overlay import KEYS, Overlay
 from viewer.session import Session
 from viewer.settings import Settings
@@ -25,6 +25,7 @@ AWAKE = 1.5  # seconds after an event in which idle frames are drawn at all: too
 ALIKE = 2  # frames that are drawn though they are alike: windows take the size of their text one later
 LIVELY = 6  # frames without a wait after an event: Dear ImGui takes in a click over several of them
 GRAB = 6  # units of the desktop from the bar within which a press takes hold of it
+REFRESH = 0.5  # seconds between the frame rates that are told while the view moves
 LONGEST = 0.5  # seconds of flight that one frame may stand for, after compiling or a stopped process
 
 
@@ -83,8 +84,11 @@ class Viewer:
         self.on_bar = False  # whether the bar between two modes is dragged
         self.held: set[str] = set()  # names of the movement and shift keys that are down
         self.lively, self.asleep = LIVELY, 0.0  # frames to come without a wait; when drawing may stop
-        self.told: object = None  # what the last frame told, and how many before it told the same
+        self.before = time.perf_counter()  # when the last frame began
+        self.told: object = None  # what it told, and how many before it told the same
         self.alike = 0
+        self.written: object = None  # what the panel was built with, and how many seconds ago
+        self.panel_age = 0.0
         self.windowed: tuple[int, int, int, int] | None = None  # place and size to come back to
         self.title = ""
         self.numbers: dict[int, str] = {}
@@ -108,34 +112,38 @@ class Viewer:
 
     def run(self, frames: int | None = None) -> None:
         """Draw until the window is closed, or so many frames."""
-        before = time.perf_counter()
         drawn = 0
         while not self.glfw.window_should_close(self.window) and drawn != frames:
-            if any(self.direction()) or self.session.busy or self.lively > 0:
-                self.lively -= 1
-                self.glfw.poll_events()
-            else:
-                self.glfw.wait_events_timeout(IDLE)
-            now = time.perf_counter()
-            passed, before = now - before, now
-            size = self.glfw.get_framebuffer_size(self.window)
-            if min(size) == 0:  # minimised
-                self.glfw.wait_events()
-                continue
-            if self.lively == LIVELY:
-                self.asleep = now + AWAKE
-            self.session.watch()
-            self.session.work()
-            self.session.move(self.direction(), self.shift, min(passed, LONGEST))
-            self.session.play(passed)
-            told = (size, panel.state_line(self.session, size), *self.session.told)
-            still = told == self.told and self.session.rested and not self.session.busy
-            self.told, self.alike = told, self.alike + 1 if still else 0
-            if self.alike > ALIKE and now > self.asleep and frames is None:
-                continue  # nothing would look different
-            self.draw(size, passed)
-            self.glfw.swap_buffers(self.window)
-            drawn += 1
+            drawn += self.turn(always=frames is not None)
+
+    def turn(self, always: bool = False) -> bool:
+        """Take in what has happened and draw a frame, which is told; without ``always`` only where it would
+        look different from the last one."""
+        if any(self.direction()) or self.session.busy or self.lively > 0:
+            self.lively -= 1
+            self.glfw.poll_events()
+        else:
+            self.glfw.wait_events_timeout(IDLE)
+        now = time.perf_counter()
+        passed, self.before = now - self.before, now
+        size = self.glfw.get_framebuffer_size(self.window)
+        if min(size) == 0:  # minimised
+            self.glfw.wait_events()
+            return False
+        if self.lively == LIVELY:
+            self.asleep = now + AWAKE
+        self.session.watch()
+        self.session.work()
+        self.session.move(self.direction(), self.shift, min(passed, LONGEST))
+        self.session.play(passed)
+        told = (size, panel.state_line(self.session, size), *self.session.told)
+        still = told == self.told and self.session.rested and not self.session.busy
+        self.told, self.alike = told, self.alike + 1 if still else 0
+        if self.alike > ALIKE and now > self.asleep and not always:
+            return False
+        self.draw(size, passed)
+        self.glfw.swap_buffers(self.window)
+        return True
 
     def draw(self, size: tuple[int, int], passed: float) -> None:
         """One frame into the window, ``size`` pixels, ``passed`` seconds after the one before."""
@@ -144,8 +152,21 @@ class Viewer:
             self.title = title
             self.glfw.set_window_title(self.window, title)
         self.session.draw(self.ctx.screen, size)
-        with self.overlay.frame(size, self.scale, passed):
+        self.panel_age += passed
+        written = size, self.scale, *self.session.told, self.session.warning
+        if written == self.written and self.panel_stands():
+            self.overlay.again()
+            return
+        with self.overlay.frame(size, self.scale, self.panel_age):
             panel.show(self.overlay, self.session, size)
+        self.written, self.panel_age = written, 0.0
+
+    def panel_stands(self) -> bool:
+        """Whether what lies over the picture need not be built anew: it takes longer than showing a picture,
+        and nobody misses it while the view moves and the pointer is elsewhere."""
+        touched = self.lively > 0 or self.overlay.active
+        moves = not self.session.rested and not path_panel.line_shown(self.session)
+        return moves and not touched and self.panel_age < REFRESH
 
     def announce(self, line: str) -> None:
         """Show a line on an empty window at once."""
@@ -177,7 +198,8 @@ class Viewer:
     def on_key(self, window: Any, key: int, scancode: int, action: int, modifiers: int) -> None:
         """Keys of ``render-view --help``, unless a text or a number is being typed."""
         glfw = self.glfw
-        self.lively = LIVELY
+        if action != glfw.REPEAT or self.overlay.typing:
+            self.lively = LIVELY
         name = self.numbers.get(key, "")
         if action != glfw.REPEAT:
             self.overlay.key(name or self.others.get(key, ""), action == glfw.PRESS)
@@ -201,7 +223,8 @@ class Viewer:
 
     def on_pointer(self, window: Any, x: float, y: float) -> None:
         """A drag that began on the picture turns, looks or pans."""
-        self.lively = LIVELY
+        if self.dragging is None or self.on_bar:  # else the panel has no part in it
+            self.lively = LIVELY
         height = max(self.glfw.get_window_size(window)[1], 1)
         right, down = (x - self.pointer[0]) / height, (y - self.pointer[1]) / height
         self.pointer = x, y

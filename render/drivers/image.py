@@ -73,7 +73,7 @@ class Passes:
             self.program = draw_program(ctx, compose("common/screen.vert", version=FRAGMENT), source)
             self.screen = ctx.vertex_array(self.program, [])
         self.tables = DeviceTables(ctx, parts)
-        self.targets = Targets(ctx, host)
+        self.targets = Targets(ctx)
 
     def draw(self, camera: Camera, mode: str, timer: PassTimer) -> tuple[moderngl.Texture, moderngl.Texture]:
         """The picture (r, g, b, coverage) and the evaluations per pixel, row 0 at the top."""

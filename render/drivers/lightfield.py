@@ -17,7 +17,7 @@ network ``density``,    ``render/lattice.py``, and what the trunk takes: ``rende
 ======================  =================================================================================
 
 A light field has no depth and no coverage: its colours stand on the background that it was trained with, and
-coverage is 1. Evaluations are those of the trunk, one for a block of pixels. ``Frame.stats["warning"]`` says
+coverage is 1. Evaluations are those of the trunk, one for a block of pixels. ``Frame.warning`` says
 where a camera is outside of what was trained. The state ``preview`` draws the smaller networks.
 """
 
@@ -99,7 +99,7 @@ class Passes:
         self.manifold = manifold_of(asset)
         self.passes = [LightFieldPasses(ctx, asset, field) for field in fields(asset)]
         self.resample = compute_program(ctx, compose("drivers/lightfield_resample.comp"))
-        self.targets = Targets(ctx, host)
+        self.targets = Targets(ctx)
         self.native: moderngl.Texture | None = None
         self.warning: str | None = None
         self.counted: tuple[moderngl.Texture | None, float] = None, 0.0  # the cost that was written last
@@ -131,10 +131,6 @@ class Passes:
     def previews(self) -> bool:
         """Whether there are smaller networks to draw while the camera moves."""
         return len(self.passes) > 1
-
-    def counts(self) -> dict[str, Any]:
-        """What ``Frame.stats`` gets besides."""
-        return {"warning": self.warning}
 
     def _native(self, view: RayMap) -> moderngl.Texture:
         size = (view.camera.w, view.camera.h)

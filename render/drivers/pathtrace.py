@@ -185,7 +185,7 @@ class Passes:
         self.lit = (
             any(solid.is_light for solid in self.stage.solids) or self.stage.environment.picture is not None
         )
-        self.targets = Targets(ctx, host)
+        self.targets = Targets(ctx)
         self.buffers: dict[str, moderngl.Buffer] = {}
         self.samples, self._view, self._pixels = 0, b"", 0
 

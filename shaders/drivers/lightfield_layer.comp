@@ -30,7 +30,7 @@ layout(std430, binding = 1) readonly buffer Input { float input_map[]; };
 layout(std430, binding = 2) readonly buffer Added { float added[]; };
 layout(std430, binding = 3) readonly buffer AddedToo { float added_too[]; };
 layout(std430, binding = 4) writeonly buffer Output { float output_map[]; };
-layout(rgba32f, binding = 0) writeonly uniform image2D i_picture;
+layout(binding = 0) writeonly uniform image2D i_picture;
 
 uniform ivec2 u_size;  // of the input's map
 uniform int u_first;   // first row of weights: bias of all outputs of all phases, then the chunks of the blocks

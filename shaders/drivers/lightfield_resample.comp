@@ -1,6 +1,6 @@
 // The picture at the pitch that was trained -> the view: the twin of `resampled` in render/light_field_rays.py.
 layout(local_size_x = 8, local_size_y = 8) in;
-layout(rgba32f, binding = 0) writeonly uniform image2D i_picture;
+layout(binding = 0) writeonly uniform image2D i_picture;
 uniform sampler2D u_source;
 
 uniform vec2 u_scale;  // pixels of the source for one of the view

@@ -4,7 +4,7 @@
 #include "drivers/ray_list.glsl"
 
 layout(local_size_x = 64) in;
-layout(rgba32f, binding = 0) writeonly uniform image2D i_picture;
+layout(binding = 0) writeonly uniform image2D i_picture;
 layout(r32f, binding = 1) writeonly uniform image2D i_cost;
 
 void main() {

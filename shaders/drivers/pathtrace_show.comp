@@ -5,7 +5,7 @@
 layout(local_size_x = 64) in;
 layout(std430, binding = 0) readonly buffer path_sums { Sum sums[]; };
 layout(std430, binding = 1) readonly buffer light_in { vec4 light[]; };
-layout(rgba32f, binding = 0) writeonly uniform image2D i_picture;
+layout(binding = 0) writeonly uniform image2D i_picture;
 layout(r32f, binding = 1) writeonly uniform image2D i_cost;
 
 uniform int u_width, u_count, u_mode, u_filtered;

@@ -2,7 +2,7 @@
 #include "drivers/shell_number.glsl"
 #include "drivers/shell_work.glsl"
 #include "drivers/shell_sum.glsl"
-layout(rgba32f, binding = 0) writeonly uniform image2D i_picture;
+layout(binding = 0) writeonly uniform image2D i_picture;
 layout(r32f, binding = 1) writeonly uniform image2D i_cost;
 uniform ivec2 u_pixels;
 

@@ -239,9 +239,9 @@ def test_views_out_of_the_manifold_are_told(ctx: moderngl.Context) -> None:
     far.world_from_camera[:3, 3] *= 3
     wide = dataclasses.replace(asset.camera, fl_x=asset.camera.fl_x / 2, fl_y=asset.camera.fl_y / 2)
     with Renderer(ctx, asset) as renderer:
-        assert renderer.draw(asset.camera).stats["warning"] is None
-        assert "field of view is wider" in renderer.draw(wide).stats["warning"]
-        assert "farther" in renderer.draw(far).stats["warning"]
+        assert renderer.draw(asset.camera).warning is None
+        assert "field of view is wider" in renderer.draw(wide).warning
+        assert "farther" in renderer.draw(far).warning
 
 
 def test_the_file_keeps_all(ctx: moderngl.Context) -> None:

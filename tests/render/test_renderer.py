@@ -11,9 +11,20 @@ import pytest
 
 from render.asset import BakedAsset
 from render.errors import InshaderError
-from render.renderer import CHANNELS, MODES, Renderer
+from render.renderer import CHANNELS, MODES, Renderer, driver_of
+from tests.render.conftest import ball, bank, shell, teacher
+from tests.render.test_image import noise
+from tests.render.test_light_field import light_field
 
 Build = Callable[..., BakedAsset]
+BUILDERS: dict[str, Callable[[], BakedAsset]] = {
+    "march": ball,
+    "trace": teacher,
+    "trace_cells": bank,
+    "shell": shell,
+    "image": noise,
+    "lightfield": light_field,
+}
 
 
 def test_every_mode_has_channels() -> None:
@@ -58,6 +69,27 @@ def test_sizes_may_change(host: str, build_ball: Build, ctx: moderngl.Context) -
             renderer.draw(asset.camera, (30000, 10))
 
 
+@pytest.mark.parametrize(
+    ("driver", "host"), [(d, h) for d in BUILDERS for h in driver_of(BUILDERS[d]()).HOSTS]
+)
+def test_eight_bits_are_the_picture_rounded(driver: str, host: str, ctx: moderngl.Context) -> None:
+    """Colours and coverage alone; other modes, and the picture asked for without, stay what they are."""
+    asset = BUILDERS[driver]()
+    with Renderer(ctx, asset, host) as renderer:
+        exact = renderer.draw(asset.camera).images
+        frame = renderer.draw(asset.camera, eight_bit=True)
+        assert frame.texture.dtype == "f1"
+        rounded = frame.images
+        cost = renderer.draw(asset.camera, mode="cost", eight_bit=True)
+        assert cost.texture.dtype == "f4" and cost.images["cost"].max() > 0
+        again = renderer.draw(asset.camera).images
+    for name, values in exact.items():
+        np.testing.assert_array_equal(again[name], values)
+        assert rounded[name].dtype == np.float32
+        # half of a step, and as much again of float32 where a value lies between two
+        assert np.abs(rounded[name] - np.clip(values, 0, 1)).max() <= 0.5001 / 255
+
+
 def test_frames_are_read_lazily_and_not_late(build_ball: Build, ctx: moderngl.Context) -> None:
     asset = build_ball()
     with Renderer(ctx, asset) as renderer:
@@ -65,6 +97,7 @@ def test_frames_are_read_lazily_and_not_late(build_ball: Build, ctx: moderngl.Co
         assert frame.texture.size == (96, 80) and frame.texture.components == 4
         assert frame.images is frame.images
         late = renderer.draw(asset.camera)
+        assert late.current and not frame.current
         assert renderer.draw(asset.camera).images["colour"].shape == (80, 96, 3)
         with pytest.raises(RuntimeError, match="drawn over"):
             _ = late.images

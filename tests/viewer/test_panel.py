@@ -12,7 +12,7 @@ import pytest
 
 from render.asset import BakedAsset
 from tests.render.conftest import shell, teacher
-from viewer import keys, panel, path_panel
+from viewer import keys, panel, path_panel, window
 from viewer.cli import main
 from viewer.fly import Fly
 from viewer.progress import TrainingLog
@@ -354,16 +354,10 @@ def test_inertia_is_asked_for(driven: Driven, watched: Watched) -> None:
 
 def test_a_warning_of_the_driver_is_shown(driven: Driven) -> None:
     before = driven.frames(2)
-    driven.session.pace.stats = {
-        **driven.session.pace.stats,
-        "warning": "the camera is beyond what was learnt",
-    }
-    assert driven.session.warning == "the camera is beyond what was learnt"
+    assert driven.session.warning is None and driven.session.pictures.frame is not None
+    driven.session.pictures.frame.warning = "the camera is beyond what was learnt"
     after = driven.frames(2)
     assert np.abs(after - before)[30:60, 10:200].max() > 100
-    for nonsense in (None, "", 3, ["x"]):
-        driven.session.pace.stats = {"warning": nonsense}
-        assert driven.session.warning is None
 
 
 def test_movement_keys_while_they_are_held(driven: Driven) -> None:
@@ -457,6 +451,37 @@ def test_speeds(driven: Driven) -> None:
         "passes: march 8.2 ms by wall clock",
         "1.50 evaluations a pixel",
     ]
+
+
+def test_the_panel_stands_while_the_view_is_turned(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is drawn all the same, and built anew after an event, a line that is told, or half a second."""
+    viewer, built = driven.viewer, []
+    real = panel.show
+    monkeypatch.setattr(panel, "show", lambda *arguments: (built.append(1), real(*arguments)))
+
+    def builds(passed: float = 0.01) -> int:
+        built.clear()
+        viewer.session.viewpoint.drag(0.01, 0.0, pan=False)
+        viewer.draw(driven.glfw.size, passed)
+        return len(built)
+
+    before = driven.frames()
+    viewer.lively = 0
+    builds(window.REFRESH)
+    assert [builds() for _ in range(3)] == [0, 0, 0]
+    after = driven.frames(0)
+    shining = np.ceil(255 * (1 - panel.OPACITY))  # through the panel
+    assert np.abs(after - before)[100:300, 12:300].max() <= shining
+    assert np.abs(after - before)[:, 330:].max() > 2 * shining, "the picture turns"
+    assert builds(window.REFRESH) == 1 and builds() == 0
+    driven.session.tell("something")
+    assert builds() == 1 and builds() == 0
+    viewer.on_pointer(None, 20.0, 100.0)
+    assert builds() == 1
+    viewer.lively = 0
+    assert builds() == 0
+    driven.session.path.add(driven.session.viewpoint.camera(driven.glfw.size))
+    assert [builds() for _ in range(2)] == [1, 1], "keys of a path lie in the picture"
 
 
 def test_help_tells_every_key(capsys: pytest.CaptureFixture[str]) -> None:

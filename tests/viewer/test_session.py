@@ -80,7 +80,23 @@ def test_nothing_is_drawn_while_nothing_changes(session: Session, target: modern
     draw(session, target)
     assert session.renderer.frames == count + 3
     assert len(session.pace.times) > 0
+    assert not session.pace.stats, "nobody has asked, and it takes a while"
+    session.look()
     assert session.pace.stats["ms"] and session.pace.stats["timer"] == session.renderer.timer.kind
+    headless(session)
+    session.look()  # drawn over: what was seen stays
+
+
+def test_colours_have_the_bits_that_they_need(session: Session, target: moderngl.Framebuffer) -> None:
+    """Eight where they are shown as they are; more before exposure and background come to them."""
+    session.background = tuple(session.asset.background.tolist())
+    exact = draw(session, target)
+    session.background = None
+    for exposure, dtype in ((0.0, "f1"), (2.0, "f4"), (0.0, "f1")):
+        session.exposure = exposure
+        shown = draw(session, target)
+        assert session.pictures.frame is not None and session.pictures.frame.texture.dtype == dtype
+    assert np.abs(shown - exact).max() <= 1
 
 
 def test_fewer_pixels(session: Session, target: moderngl.Framebuffer) -> None:
