@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations, product
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,7 @@ from render.asset import BakedAsset
 from render.targets import FAR
 
 Box = NDArray[np.float64]
+Corner = tuple[float, ...]
 THIN = 0.01  # of the scene box, that stays in any case
 
 
@@ -53,6 +56,15 @@ class Crop:
         start = min(max((low - least) / (most - least), 0.0), 1.0 - THIN)
         self.low[axis], self.high[axis] = start, min(max((high - least) / (most - least), start + THIN), 1.0)
         self.version += 1
+
+    @property
+    def edges(self) -> list[tuple[Corner, Corner]]:
+        """The twelve lines of the crop box, by their ends in the world."""
+        sides = [self.ends(axis) for axis in range(3)]
+        corners = list(product((0, 1), repeat=3))
+        ends = [(a, b) for a, b in combinations(corners, 2) if sum(np.not_equal(a, b)) == 1]
+        at = {corner: tuple(sides[axis][end] for axis, end in enumerate(corner)) for corner in corners}
+        return [(at[a], at[b]) for a, b in ends]
 
     @property
     def box(self) -> Box | None:

@@ -44,7 +44,7 @@ MODE_TIPS = {
 def show(overlay: Overlay, session: Session, size: tuple[int, int]) -> None:
     """Everything over the picture, within a frame of the overlay; ``size`` is the framebuffer's."""
     w, h = overlay.imgui.get_io().display_size
-    path_panel.line(overlay.imgui, session, (w, h))
+    path_panel.line(overlay.imgui, session)
     _state(overlay, session, size)
     if session.settings.panel:
         _panel(overlay, session, size, (w, h))

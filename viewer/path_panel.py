@@ -8,17 +8,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from render.camera import Camera
-from viewer import output
+from viewer import marks, output
 from viewer.path import GAPS, LINE
 from viewer.session import Session
 from viewer.settings import LARGEST
 
 KEYS_HEIGHT = 92.0  # of the list of keys, units of the desktop
 LINE_COLOUR, KEY_COLOUR, CHOSEN_COLOUR = 0xFFFFC080, 0xFFFFE0C0, 0xFF40A0FF  # alpha, blue, green, red
-NEAREST = 1e-3  # of the depth of a point that is drawn
 
 
 def camera_path(imgui: Any, session: Session, size: tuple[int, int]) -> None:
@@ -180,35 +177,18 @@ def line_shown(session: Session) -> bool:
     return shown and session.take is None and not session.comparison.measuring
 
 
-def line(imgui: Any, session: Session, display: tuple[float, float]) -> None:
+def line(imgui: Any, session: Session) -> None:
     """The path in the picture, as it lies in the scene, and its keys."""
     path = session.path
     built = path.built((256, 256)) if line_shown(session) else None
     if built is None:
         return
-    canvas = imgui.get_background_draw_list()
-    camera = session.viewpoint.camera((max(round(display[0]), 1), max(round(display[1]), 1)))
-    cameras = built.spread(LINE) if len(path.keys) > 1 else []
-    places = projected(camera, np.array([one.position for one in cameras]).reshape(-1, 3))
-    for one, other in pairwise(places):
-        if one is not None and other is not None:
-            canvas.add_line(one, other, LINE_COLOUR, 2.0)
-    for index, place in enumerate(projected(camera, np.array([key.position for key in path.keys]))):
+    canvas, camera = imgui.get_background_draw_list(), marks.window_camera(imgui, session)
+    if len(path.keys) > 1:
+        places = [one.position for one in built.spread(LINE)]
+        marks.add_lines(canvas, camera, pairwise(places), LINE_COLOUR, 2.0)
+    for index, place in enumerate(marks.projected(camera, [key.position for key in path.keys])):
         if place is not None:
             colour = CHOSEN_COLOUR if index == path.selected else KEY_COLOUR
             canvas.add_circle_filled(place, 5.0, colour)
             canvas.add_text((place[0] + 7, place[1] - 8), colour, f"{index + 1}")
-
-
-def projected(camera: Camera, points: np.ndarray) -> list[tuple[float, float] | None]:
-    """Where points (n, 3) of the world lie in a picture, in its pixels; None behind the camera."""
-    x, y, z = ((points - camera.position) @ camera.world_from_camera[:3, :3]).T
-    found: list[tuple[float, float] | None] = []
-    for right, up, back in zip(x, y, z, strict=True):
-        ahead = -back
-        if ahead < NEAREST:
-            found.append(None)
-        else:
-            place = camera.cx + camera.fl_x * right / ahead, camera.cy - camera.fl_y * up / ahead
-            found.append((float(place[0]), float(place[1])))
-    return found

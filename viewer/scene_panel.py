@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from render.animation import SHAPES
-from viewer import tracing
+from viewer import marks, tracing
 from viewer.puppet import ANGLES, AXES
 from viewer.session import Session
 
+BOX_COLOUR = 0xFF40A0FF  # alpha, blue, green, red
 DEFORMATION_TIPS = {
     "none": "the shell as it was learnt",
     "twist": "turned, the more the further from its foot",
@@ -18,7 +19,8 @@ DEFORMATION_TIPS = {
 
 
 def crop(imgui: Any, session: Session) -> None:
-    """A box that the picture is cropped to: two ends along each axis."""
+    """A box that the picture is cropped to: two ends along each axis. Its edges are drawn while the pointer
+    is on one of them."""
     box = session.crop
     changed, on = imgui.checkbox("crop box", box.on)
     imgui.set_item_tooltip("show only what lies within a box along the axes of the world (key X)")
@@ -26,6 +28,7 @@ def crop(imgui: Any, session: Session) -> None:
         box.set(on)
     if not box.on:
         return
+    seen = False
     for axis, name in enumerate("xyz"):
         low, high = box.ends(axis)
         least, most = box.reach(axis)
@@ -40,9 +43,13 @@ def crop(imgui: Any, session: Session) -> None:
             "%.2f",
             imgui.SliderFlags_.always_clamp,
         )
+        seen = seen or imgui.is_item_active() or imgui.is_item_hovered()
         imgui.set_item_tooltip(f"from where to where along {name}, in world units: drag either number")
         if changed:
             box.set_ends(axis, low, high)
+    if seen:
+        camera = marks.window_camera(imgui, session)
+        marks.add_lines(imgui.get_background_draw_list(), camera, box.edges, BOX_COLOUR, 1.5)
 
 
 def light(imgui: Any, session: Session) -> None:

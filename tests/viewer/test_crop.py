@@ -25,3 +25,16 @@ def test_sides_that_were_not_moved_are_open(tiny_asset: Path) -> None:
     np.testing.assert_array_equal(box[:, 1:], [[-FAR] * 2, [FAR] * 2])
     crop.set(False)
     assert crop.box is None
+
+
+def test_the_edges_are_those_of_the_box(tiny_asset: Path) -> None:
+    crop = Crop()
+    crop.fit(read_asset(tiny_asset))
+    crop.set_ends(0, crop.reach(0)[0] + 0.25, crop.reach(0)[1])
+    lines = np.array(crop.edges)
+    assert lines.shape == (12, 2, 3)
+    lengths = np.abs(lines[:, 1] - lines[:, 0])
+    assert ((lengths > 0).sum(1) == 1).all(), "each is along an axis"
+    sizes = [high - low for low, high in map(crop.ends, range(3))]
+    np.testing.assert_allclose(np.sort(lengths.max(1)), np.sort(np.repeat(sizes, 4)))
+    np.testing.assert_allclose(lines.reshape(-1, 3).min(0), [crop.ends(axis)[0] for axis in range(3)])

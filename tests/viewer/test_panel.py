@@ -147,6 +147,17 @@ def test_every_control_has_a_tooltip(driven: Driven, watched: Watched, tmp_path:
     assert all(len(text) > 3 for text in watched.tips.values())
 
 
+def test_the_edges_of_the_crop_box_are_seen_from_its_controls(driven: Driven, watched: Watched) -> None:
+    driven.session.crop.set(True)
+    show(driven, watched, "Picture")
+    without = driven.frames(2)
+    driven.viewer.on_pointer(None, *watched.places["x"])
+    orange = np.abs(driven.frames(3) - (255, 160, 64)).max(-1) < 12  # scene_panel.BOX_COLOUR
+    assert orange[:, 330:].sum() > 200
+    driven.viewer.on_pointer(None, *PICTURE)
+    np.testing.assert_array_equal(driven.frames(3)[:, 330:], without[:, 330:])
+
+
 @pytest.mark.parametrize("driven", [1.0, 2.0], indirect=True)
 def test_clicks_reach_the_controls(driven: Driven, watched: Watched) -> None:
     click(driven, watched.places["depth"])

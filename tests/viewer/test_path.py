@@ -8,10 +8,9 @@ from pathlib import Path as File
 import numpy as np
 import pytest
 
-from render.camera import Camera, look_at
+from render.camera import look_at
 from render.camera_path import read_path
 from viewer.path import GAP, GAPS, Path
-from viewer.path_panel import projected
 
 KEYS = [look_at([2 * np.cos(a), 2 * np.sin(a), 0.4], [0, 0, 0], [0, 0, 1], 64, 48, 0.7) for a in (0, 1, 2, 3)]
 
@@ -101,14 +100,3 @@ def test_a_file_brings_back_the_keys(path: Path, loop: bool, tension: float | No
     np.testing.assert_allclose(other.times, path.times)
     for one, key in zip(other.keys, path.keys, strict=True):
         np.testing.assert_allclose(one.world_from_camera, key.world_from_camera)
-
-
-def test_points_are_projected_where_pixels_look() -> None:
-    camera = KEYS[1]
-    rays_o, rays_d = camera.rays()
-    for row, column in ((0, 0), (20, 40), (47, 63)):
-        point = rays_o[row, column] + 1.7 * rays_d[row, column]
-        ((x, y),) = (place for place in projected(camera, point[None].astype(float)) if place is not None)
-        assert (x, y) == pytest.approx((column + 0.5, row + 0.5), abs=1e-3)
-    behind: Camera = camera
-    assert projected(behind, (behind.position - behind.forward)[None]) == [None]
