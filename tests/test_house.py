@@ -102,7 +102,5 @@ def test_nothing_is_left_for_later() -> None:
 def test_nothing_is_told_twice(name: str) -> None:
     """A slip of an editor may copy half a document into its middle."""
     lines = (ROOT / name).read_text().splitlines()
-    headings = [line for line in lines if line.startswith("#")]
-    assert len(headings) == len(set(headings))
-    long = [line for line in lines if len(line) > 60]
-    assert len(long) == len(set(long))
+    told = [line for line in lines if line.startswith("## ") or len(line) > 60]
+    assert sorted(told) == sorted(set(told))
