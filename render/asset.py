@@ -31,6 +31,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 MAX_HEADER_BYTES = 1 << 25  # 25 held-out cameras take 10 kB
 MAX_MESH = 1 << 22  # vertices, and faces: 48 MB each
 MAX_COORDINATE = 1e6  # world units; the scene box has half-diagonal 1
+SHORTEST_UP = 1e-6  # of a direction
 Tensor = NDArray[Any]
 Constant = int | float | tuple[float, ...]
 DTYPES = {
@@ -354,9 +355,18 @@ def _asset(header: dict[str, Any], tensors: Mapping[str, Tensor]) -> BakedAsset:
     for name, counts in _named({"meshes": {}, **header}, "meshes").items():  # older files name none
         parts = (_take(tensors, f"meshes/{name}/{part}") for part in ("vertices", "faces"))
         meshes[name] = _mesh(name, counts, *parts)
-    bounds = _numbers(header["bounds"], (2, 3), "bounds")
+    bounds = _numbers(header["bounds"], (2, 3), "bounds").astype(np.float32)
     if not (bounds[0] < bounds[1]).all():
         raise InshaderError("bounds: the first corner must be below the second")
+    up = _numbers(header["up"], (3,), "up").astype(np.float32)
+    if not float(np.linalg.norm(up)) > SHORTEST_UP:
+        raise InshaderError(f"up is {up.tolist()}, expected a direction")
+    world_from_source = _numbers(header["world_from_source"], (4, 4), "world_from_source")
+    scale = float(np.abs(world_from_source[:3, :3]).max())
+    if scale == 0 or abs(np.linalg.det(world_from_source[:3, :3] / scale)) < 1e-6:
+        raise InshaderError("world_from_source is singular, expected a similarity")
+    if not np.allclose(world_from_source[3], [0, 0, 0, 1]):
+        raise InshaderError(f"world_from_source ends in {world_from_source[3].tolist()}, not in 0 0 0 1")
     for key in ("family", "driver"):
         if not isinstance(header[key], str) or not NAME.match(header[key]):
             raise InshaderError(f"{key} must be a name in lower case letters, digits and _")
@@ -372,14 +382,14 @@ def _asset(header: dict[str, Any], tensors: Mapping[str, Tensor]) -> BakedAsset:
     return BakedAsset(
         family=header["family"],
         driver=header["driver"],
-        bounds=bounds.astype(np.float32),
+        bounds=bounds,
         networks=networks,
         grids=grids,
         volumes=volumes,
         constants=constants,
         background=_numbers(header["background"], (3,), "background").astype(np.float32),
-        up=_numbers(header["up"], (3,), "up").astype(np.float32),
-        world_from_source=_numbers(header["world_from_source"], (4, 4), "world_from_source"),
+        up=up,
+        world_from_source=world_from_source,
         camera=Camera.from_json(header["camera"]),
         held_out=tuple(Camera.from_json(camera) for camera in header["held_out"]),
         scene=header["scene"],

@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from render import command
 from render.asset import BakedAsset, asset_path, read_asset
@@ -32,7 +33,7 @@ from render.camera import Camera
 from render.context import create_context
 from render.errors import InshaderError
 from render.files import atomic_write
-from render.metrics import psnr, ssim
+from render.metrics import SSIM_RADIUS, psnr, ssim
 from render.renderer import Frame, Renderer
 
 TRUTH = "inshader.truth"
@@ -121,7 +122,7 @@ class ViewScore(NamedTuple):
 
     psnr: float | None
     foreground: float | None
-    ssim: float
+    ssim: float | None
 
 
 def peak_of(asset: BakedAsset) -> np.float32:
@@ -135,7 +136,8 @@ def view_score(picture: Image, colour: Image, coverage: Image | None, peak: np.f
     colour, picture = colour / peak, np.clip(picture / peak, 0, 1)
     mask = None if coverage is None else coverage.reshape(colour.shape[:2]) > 0
     foreground = None if mask is None else psnr(picture, colour, mask=mask)
-    return ViewScore(psnr(picture, colour), foreground, ssim(picture, colour))
+    small = min(colour.shape[:2]) <= 2 * SSIM_RADIUS  # than the window of SSIM
+    return ViewScore(psnr(picture, colour), foreground, None if small else ssim(picture, colour))
 
 
 def score_summary(scores: Sequence[ViewScore]) -> dict[str, Any]:
@@ -175,13 +177,39 @@ def read_truth(scene: str, asset: BakedAsset) -> Truth:
 
 
 def stored_results(argument: Path, asset: BakedAsset) -> dict[str, Any]:
-    """What render-train measured: ``results.json`` of the run folder, else what the asset itself holds."""
+    """What render-train measured: ``results.json`` of the run folder, else what the asset itself holds.
+
+    Either may come from a stranger: what is not of the kind that render-train writes is left out.
+    """
     folder = argument if argument.is_dir() else argument.parent
     try:
         data = json.loads((folder / "results.json").read_text())
-    except (OSError, ValueError):
-        return dict(asset.results)
-    return data if isinstance(data, dict) else {}
+    except (OSError, ValueError, RecursionError):
+        data = asset.results
+    found = _plain(data)
+    if not isinstance(found, dict):
+        return {}
+    for key in ("seconds", "psnr", "ssim"):
+        if key in found and not isinstance(found[key], dict):
+            found[key] = None
+    for section in (found.get("psnr"), found.get("ssim")):
+        for key in ("baked", "foreground", "field"):
+            if section is not None and isinstance(section.get(key), str | bool | list | dict):
+                section[key] = None
+    return found
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """A value of JSON without what cannot be shown or written: endless numbers, control characters."""
+    if isinstance(value, dict) and depth < 4:
+        return {str(key)[:80]: _plain(item, depth + 1) for key, item in list(value.items())[:200]}
+    if isinstance(value, list) and depth < 4:
+        return [_plain(item, depth + 1) for item in value[:10_000]]
+    if isinstance(value, str):
+        return "".join(letter for letter in value[:200] if letter.isprintable())
+    if isinstance(value, bool) or value is None:
+        return value
+    return value if isinstance(value, int | float) and abs(value) < 1e30 else None
 
 
 def _count(text: str) -> int:
@@ -243,9 +271,11 @@ def _table(path: Path, results: dict[str, Any]) -> Table:
         rows.insert(
             0, ("PSNR", f"{psnr_of['baked']:.2f} dB over {results['views']} held-out views{on}{also}")
         )
-    table = Table("", f"{path}", title=f"{results.get('scene') or 'asset'}: {results['family']}")
+    # as Text: what stands in brackets in a name is no markup
+    title = Text(f"{results.get('scene') or 'asset'}: {results['family']}", style="table.title")
+    table = Table("", Column(Text(f"{path}")), title=title)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table
 
 

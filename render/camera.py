@@ -24,7 +24,7 @@ class Camera:
     """A camera in the asset's world.
 
     Attributes:
-        world_from_camera: (4, 4) float64, rotation and position; the last row is 0 0 0 1.
+        world_from_camera: (4, 4) float64, axes of unit length and position; the last row is 0 0 0 1.
         fl_x, fl_y: focal lengths in pixels.
         cx, cy: principal point in pixels from the top left corner.
         w, h: picture size in pixels.
@@ -49,7 +49,7 @@ class Camera:
         if not (np.isfinite(pose).all() and np.isfinite(numbers).all()):
             raise InshaderError("camera: a pose or an intrinsic is not a finite number")
         rotation = pose[:3, :3]
-        # Scaled poses are accepted (a similarity moves cameras between frames); flat ones are not.
+        # Scaled poses are accepted, as a similarity moves cameras between frames; flat ones are not.
         scale = float(np.abs(rotation).max())
         if scale == 0 or abs(np.linalg.det(rotation / scale)) < 1e-6:
             raise InshaderError("camera: world_from_camera is singular: its three axes are not independent")
@@ -65,6 +65,8 @@ class Camera:
             raise InshaderError(
                 f"camera: the picture size is {self.w}x{self.h}, each side must be 1 to 32768"
             )
+        pose = pose.copy()
+        pose[:3, :3] /= np.linalg.norm(rotation, axis=0)
         object.__setattr__(self, "world_from_camera", pose)
 
     @property
@@ -92,7 +94,7 @@ class Camera:
         """The same view in ``w`` x ``h`` pixels.
 
         Where the aspect differs, the vertical field of view is kept and the picture is cut or widened
-        about its principal point, as a window does.
+        alike on both sides, as a window does.
         """
         s = h / self.h
         return replace(
@@ -108,7 +110,6 @@ class Camera:
     def transformed(self, target_from_world: NDArray[np.float64]) -> Camera:
         """The camera after a similarity (4, 4); its axes stay orthonormal."""
         pose = np.asarray(target_from_world, np.float64) @ self.world_from_camera
-        pose[:3, :3] /= np.linalg.norm(pose[:3, :3], axis=0)
         return replace(self, world_from_camera=pose)
 
     def to_json(self) -> dict[str, Any]:

@@ -172,7 +172,7 @@ def read_path(path: Path) -> CameraPath:
     for number, entry in enumerate(data):
         cameras.append(_camera(path, entry))
         t = entry.get("t")
-        after = times[-1] if times else -np.inf
+        after = times[-1] if times else -LATEST
         if isinstance(t, bool) or not isinstance(t, (int, float)) or not after < t <= LATEST:
             wanted = f"more than {after:g} seconds" if times else "a time in seconds"
             raise InshaderError(f"{path}: the t of camera {number} is {t!r:.40}, expected {wanted}")

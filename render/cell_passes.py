@@ -108,6 +108,7 @@ class Rounds:
                 self._round(SEARCHING, self.programs["search"])
             if shade:
                 self._round(SHADING, self.programs["shade"])
+            self.ctx.memory_barrier()  # of all kinds: what is read next was written by shaders
             if not any(np.frombuffer(self.buffers[4].read(8, offset=32), np.uint32)):
                 return
 

@@ -179,6 +179,8 @@ def _check_options(target: Path, suffix: str, arguments: argparse.Namespace) -> 
         raise InshaderError(
             f"--to {target}: {target.suffix or 'no suffix'} is not supported, use {' or '.join(SUFFIXES)}"
         )
+    if suffix in mesh.SUFFIXES and (arguments.camera is not None or arguments.size is not None):
+        raise InshaderError(f"--to {target}: --camera and --size are those of a picture; use --resolution")
     if suffix not in mesh.SUFFIXES and arguments.resolution is not None:
         raise InshaderError(f"--resolution is that of a mesh, {' or '.join(mesh.SUFFIXES)}; use --size")
     if suffix != VIDEO and (arguments.frames is not None or arguments.deform is not None):

@@ -29,6 +29,7 @@ Expand = Callable[[str], str]
 """What a driver hands in for ``#asset``: the rest of the line -> GLSL."""
 
 COMPUTE, FRAGMENT = "430 core", "330 core"
+GROUP, LONGEST_ROW = 64, 65535  # as in common/dispatch.glsl: things a group, groups a row
 _DIRECTIVE = re.compile(r"\s*#\s*(include|asset)\s+(.*?)\s*(?://.*)?$")
 # How compilers tell where: source, line. Mesa 0:3(51), NVIDIA 0(3), Khronos' reference and ANGLE ERROR: 0:3.
 _PLACES = (
@@ -139,6 +140,13 @@ def compute_program(ctx: moderngl.Context, source: Source) -> moderngl.ComputeSh
         return ctx.compute_shader(source.text)
     except moderngl.Error as error:
         raise _compile_error(str(error), source) from error
+
+
+def groups_of(count: int) -> tuple[int, int]:
+    """The (x, y) of a dispatch on so many things, for shaders that include ``common/dispatch.glsl``: rows
+    that are as long as OpenGL grants, the last of them perhaps longer than it need be."""
+    groups = -(-count // GROUP)
+    return min(groups, LONGEST_ROW), -(-groups // LONGEST_ROW)
 
 
 def draw_program(ctx: moderngl.Context, vertex: Source, fragment: Source) -> moderngl.Program:

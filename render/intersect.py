@@ -25,11 +25,10 @@ import numpy as np
 
 from render.asset import BakedAsset
 from render.errors import InshaderError
-from render.glsl import compose, compute_program
+from render.glsl import compose, compute_program, groups_of
 from render.parts import DeviceTables, Parts
 
 RAY_BYTES, HIT_BYTES = 32, 48
-GROUP = 64  # rays
 
 
 class Intersector(Protocol):
@@ -88,7 +87,7 @@ class FieldIntersector:
         search = self.search[occlusion]
         self.tables.bind([self.enter, search])
         self.enter["u_count"] = count
-        self.enter.run(-(-count // GROUP))
+        self.enter.run(*groups_of(count))
         self.ctx.memory_barrier(moderngl.SHADER_STORAGE_BARRIER_BIT | moderngl.COMMAND_BARRIER_BIT)
         search.run_indirect(self.list)
         self.ctx.memory_barrier(moderngl.SHADER_STORAGE_BARRIER_BIT)

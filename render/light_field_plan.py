@@ -280,6 +280,7 @@ def straight_fits(light_field: LightField) -> bool:
     shapes: Mapping[str, tuple[int, ...]]
     for _, network in light_field.parts():
         shapes = network.spec.parameter_shapes()
-        if any(shape[-1] * shape[1] > STRAIGHT_WEIGHTS for shape in shapes.values()):
+        weights = [shape for name, shape in shapes.items() if name.endswith("weight")]  # (count, out, in)
+        if any(shape[1] * shape[2] > STRAIGHT_WEIGHTS for shape in weights):
             return False
     return True

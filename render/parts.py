@@ -39,6 +39,8 @@ from render.network_glsl import literal
 
 HOSTS = ("compute", "fragment")
 TEXTURE_WIDTH = 2048
+# Of a network whose weights are literals: vec4, and values of all its stages. Compilers would take minutes.
+MAX_LITERALS, MAX_VALUES = 1 << 14, 1 << 13
 MAX_TEXTURE_HEIGHT = 16384  # what desktop drivers have; 128 MB of words
 FIRST_UNIT = 2  # image units below are the driver's own
 Words = NDArray[np.uint32]
@@ -142,6 +144,12 @@ class Parts:
         if network.spec.count != 1:
             raise InshaderError(
                 f"the network {name} is a bank of {network.spec.count}, expected a single one"
+            )
+        literals, values = network_glsl.packed_rows(network.spec), sum(network.spec.widths)
+        if literals > MAX_LITERALS or values > MAX_VALUES:
+            raise InshaderError(
+                f"the network {name} is too large to be written into a shader: {literals} vec4 and "
+                f"{values} values, allowed are {MAX_LITERALS} and {MAX_VALUES}"
             )
         match options:
             case []:

@@ -75,9 +75,9 @@ def exr_channels(asset: BakedAsset, mode: str, images: Mapping[str, Image]) -> d
 
 
 def _linear(asset: BakedAsset, colour: Image) -> Image:
-    """Linear light of a display colour; pictures learnt from floats are linear already."""
+    """Linear light of a display colour; pictures learnt from floats, whose peak is their own, are linear."""
     peak = asset.constants.get("peak", 1)
-    if asset.driver == "image" and isinstance(peak, (int, float)) and peak > 1:
+    if asset.driver == "image" and isinstance(peak, (int, float)) and peak != 1:
         return colour
     low, high = colour / 12.92, ((np.maximum(colour, 0) + 0.055) / 1.055) ** 2.4
     return np.where(colour <= 0.04045, low, high).astype(np.float32)

@@ -72,8 +72,9 @@ def driver_of(asset: BakedAsset, name: str | None = None) -> ModuleType:
 def check_mode(driver: ModuleType, mode: str) -> None:
     """Raise InshaderError unless ``driver`` draws ``mode``."""
     if mode not in driver.MODES:
-        name = driver.__name__.rpartition(".")[2]
-        raise InshaderError(f"the driver {name} has no mode {mode!r:.40}, it has {', '.join(driver.MODES)}")
+        raise InshaderError(
+            f"the driver {_name(driver)} has no mode {mode!r:.40}, it has {', '.join(driver.MODES)}"
+        )
 
 
 def driver_state(driver: ModuleType, state: Mapping[str, Any] | None) -> tuple[Any, ...]:
@@ -86,9 +87,12 @@ def driver_state(driver: ModuleType, state: Mapping[str, Any] | None) -> tuple[A
     if read_state is not None:
         return (read_state(state or {}),)
     if state:
-        name = driver.__name__.rpartition(".")[2]
-        raise InshaderError(f"the driver {name} has no state {next(iter(state))!r:.40}")
+        raise InshaderError(f"the driver {_name(driver)} has no state {next(iter(state))!r:.40}")
     return ()
+
+
+def _name(driver: ModuleType) -> str:
+    return driver.__name__.rpartition(".")[2]
 
 
 class Frame:
@@ -212,7 +216,7 @@ class Renderer:
             )
         if crop is not None and not self.crops:
             raise InshaderError(
-                f"the driver {self.asset.driver} draws all of its scene: it cannot be cropped"
+                f"the driver {_name(self.driver)} draws all of its scene: it cannot be cropped"
             )
         if self.crops:
             self._passes.crop = crop

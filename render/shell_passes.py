@@ -28,7 +28,7 @@ from render.asset import BakedAsset, BakedMesh
 from render.bvh import tree_order
 from render.camera import Camera
 from render.errors import InshaderError
-from render.glsl import COMPUTE, FRAGMENT, compose, compute_program, draw_program
+from render.glsl import COMPUTE, FRAGMENT, compose, compute_program, draw_program, groups_of
 from render.intervals import NEAR, SAME, SHORTEST, in_box
 from render.parts import DeviceTables, Parts
 from render.shell_pose import DEFINES as POSE_DEFINES
@@ -44,11 +44,10 @@ NOTHING_MET = 1e30
 HEADER, RAY_BYTES, SAMPLE_BYTES = 16, 16, 16  # as in shell_work.glsl; the header as in shell_list.glsl, too
 SAMPLES = 2  # a pixel that there is room for at first
 LIST_BYTES = 1 << 27  # of hits, rays or samples: what OpenGL grants a buffer
-GROUP, MAX_GROUPS = 64, 65535  # as in shell_number.glsl; in a row
 LIST_GROUP = 128  # so that a row of groups is enough for LIST_BYTES
 MAX_PEELS = 1024
 TREE_BINDING = 5  # as in common/bvh.glsl
-SAMPLES_BINDING = RAYS_BINDING = 3  # as in shell_work.glsl and shell_cast.comp; of the answers one more
+RAYS_BINDING = 3  # as in shell_cast.comp; of the answers one more
 Z_NEAR = 1e-4  # of meshes around the camera
 POSE, SOLID, PEEL, STATES = 9, 11, 12, 13  # texture units beyond those of the tables, as is FACES
 
@@ -314,9 +313,8 @@ class ComputePasses(MeshPasses):
     def run(self, program: moderngl.ComputeShader, count: int) -> None:
         """A program of ``shell_number.glsl``."""
         if count:
-            groups = -(-count // GROUP)
             program["u_count"] = count
-            program.run(min(groups, MAX_GROUPS), -(-groups // MAX_GROUPS))
+            program.run(*groups_of(count))
             self.ctx.memory_barrier()
 
     def move(self, meshes: Mapping[str, BakedMesh]) -> None:
@@ -384,6 +382,7 @@ class FragmentPasses(MeshPasses):
         self.tables = DeviceTables(ctx, self.parts)
         self.peel = Layer(ctx, (2,))
         self.states = [Layer(ctx, (4, 4, 4)) for _ in range(2)]
+        self.query = ctx.query(samples=True)  # moderngl gives none back
         self.last, self.overflow = 0, 0
 
     def screen(self, name: str) -> moderngl.VertexArray:
@@ -423,15 +422,14 @@ class FragmentPasses(MeshPasses):
     def draw_peel(self, number: int, step: moderngl.VertexArray) -> int:
         """A hit or two further; how many faces of pixels were left."""
         self.use_states(number)
-        query = self.ctx.query(samples=True)
         with self.peel.target(moderngl.MIN):
             self.peel.clear(NOTHING_MET)
-            with query:
+            with self.query:
                 self.meshes["outer"].draw(self.programs["peel"])
         self.peel.textures[0].use(PEEL)
         with self.states[number % 2].target():
             step.render(moderngl.TRIANGLES, vertices=3)
-        return int(query.samples)
+        return int(self.query.samples)
 
     def use_states(self, number: int) -> None:
         """Read those that the step before wrote."""

@@ -1,4 +1,4 @@
-"""A deformed shell on the device: what ``shaders/drivers/shell_pose.glsl`` reads, and a tree that follows."""
+"""A deformed shell on the device: what ``shaders/drivers/shell_pose.glsl`` reads."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ import numpy as np
 from render.asset import BakedAsset
 from render.camera import Camera
 from render.errors import InshaderError
-from render.glsl import compose, compute_program
+from render.glsl import compose, compute_program, groups_of
 from render.intersect import HIT_BYTES, RAY_BYTES, intersector
 from render.stage import NEURAL, Environment, Solid, Stage
 from render.stage_tables import StageTables
@@ -52,7 +52,6 @@ from render.timing import PassTimer
 MODES = ("colour", "depth", "normal", "cost")
 HOSTS = ("compute",)
 BASES = ("trace", "trace_cells")
-GROUP = 64
 BYTES = {"rays": RAY_BYTES, "hits": HIT_BYTES, "shadows": RAY_BYTES, "paths": 80, "sums": 64}  # a pixel
 LIGHT_BYTES = 16
 LIST_HEAD, WAITING = 16, 2  # bytes; the third list, of paths that wait for a light
@@ -238,7 +237,7 @@ class Passes:
         bound = {0: rays, 1: hits, 2: shadows, 3: paths, 7: lists}
         write_uniforms(self.programs.values(), {"u_sample": np.uint32(self.samples).tobytes()})
         self._run("camera", timer, bound)
-        lists.write(np.array([-(-self._pixels // GROUP), 1, 1, self._pixels], np.uint32).tobytes())
+        lists.write(np.array([*groups_of(self._pixels), 1, self._pixels], np.uint32).tobytes())
         for bounce in range(bounces + 1):
             with timer.measure("intersect"):
                 self.field.intersect(rays, hits, self._pixels)
@@ -288,7 +287,7 @@ class Passes:
             buffer.bind_to_storage_buffer(binding)
         with timer.measure(name):
             if head is None:
-                self.programs[name].run(-(-self._pixels // GROUP))
+                self.programs[name].run(*groups_of(self._pixels))
             else:
                 self.programs[name].run_indirect(self.buffers["lists"], head)
             self.ctx.memory_barrier()

@@ -3,7 +3,6 @@
 //   bool ray_enters(vec2 pixel, out uint entry)  whether the ray meets anything; what its entry holds
 #include "drivers/ray_list.glsl"
 
-layout(local_size_x = 64) in;
 layout(binding = 0) writeonly uniform image2D i_picture;
 layout(r32f, binding = 1) writeonly uniform image2D i_cost;
 uniform vec4 u_nothing;
@@ -18,7 +17,7 @@ void main() {
     uint entry;
     if (ray_enters(vec2(pixel) + 0.5, entry)) {
         uint slot = atomicAdd(list_count, 1u);
-        if ((slot & 63u) == 0u) atomicAdd(list_groups_x, 1u);
+        DISPATCH_GROWS(list_groups_x, list_groups_y, slot)
         list_rays[slot] = uvec2(uint(pixel.x) | uint(pixel.y) << 16u, entry);
     } else {
         imageStore(i_picture, pixel, u_nothing);

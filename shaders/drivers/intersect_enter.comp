@@ -1,14 +1,12 @@
 // First pass of an intersection: answers the rays that meet no occupied cell, and lists the others.
-#define CELLS 0
 #include "drivers/trace_ray.glsl"
 #include "drivers/ray_list.glsl"
 #include "drivers/intersect_records.glsl"
 
-layout(local_size_x = 64) in;
 uniform int u_count;
 
 void main() {
-    int i = int(gl_GlobalInvocationID.x);
+    int i = int(dispatch_id());
     if (i >= u_count) return;
     vec4 o = records[2 * i], d = records[2 * i + 1];
     Ray ray = trace_ray_from(o.xyz, d.xyz, o.w);
@@ -16,7 +14,7 @@ void main() {
     float t = ray.t0 < ray.t1 ? trace_next(ray, ray.t0) : ray.t1;
     if (t < ray.t1) {
         uint slot = atomicAdd(list_count, 1u);
-        if ((slot & 63u) == 0u) atomicAdd(list_groups_x, 1u);
+        DISPATCH_GROWS(list_groups_x, list_groups_y, slot)
         list_rays[slot] = uvec2(uint(i), floatBitsToUint(t));
     } else {
         answers[3 * i] = vec4(-1.0, 0.0, 1.0, 0.0);

@@ -1,12 +1,9 @@
 // Second pass of an intersection: sphere tracing of the listed rays up to the first surface. With OCCLUSION 1
 // only whether there is one is asked.
-#define CELLS 0
 #include "drivers/trace_ray.glsl"
 #include family
 #include "drivers/ray_list.glsl"
 #include "drivers/intersect_records.glsl"
-
-layout(local_size_x = 64) in;
 
 const float EVALUATIONS = 160.0, SLOWEST = 0.6, HASTE = 0.0625;
 const float HIT = 1e-4, SEAM = 3e-4;  // as in pathtrace_shade.comp
@@ -55,7 +52,7 @@ Crossing first_crossing(Ray ray, float t) {
 }
 
 void main() {
-    uint slot = gl_GlobalInvocationID.x;
+    uint slot = dispatch_id();
     if (slot >= list_count) return;
     uvec2 entry = list_rays[slot];
     uint i = entry.x;

@@ -1,5 +1,5 @@
 // One linear layer on all pixels of a map, for one block of its outputs: y = activation(W x + b) + what is
-// added. render/light_field_passes.py says how layers are cut into blocks and chunks, and writes `product`.
+// added. render/light_field_plan.py says how layers are cut into blocks and chunks, and writes `product`.
 //
 // LANES        invocations of a group, each with PIXELS pixels, LANES apart
 // BLOCKS       vec4 of outputs of a group

@@ -4,11 +4,10 @@
 #include "drivers/pathtrace_path.glsl"
 #include "drivers/pathtrace_sums.glsl"
 
-layout(local_size_x = 64) in;
 layout(std430, binding = 4) buffer path_sums { Sum sums[]; };
 
 void main() {
-    int i = int(gl_GlobalInvocationID.x);
+    int i = int(dispatch_id());
     if (i >= u_count) return;
     Path path = paths[i];
     Sum sum = sums[i];

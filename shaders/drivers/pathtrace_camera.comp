@@ -3,10 +3,8 @@
 #include "common/sequence.glsl"
 #include "drivers/pathtrace_path.glsl"
 
-layout(local_size_x = 64) in;
-
 void main() {
-    int i = int(gl_GlobalInvocationID.x);
+    int i = int(dispatch_id());
     if (i >= u_count) return;
     vec2 pixel = vec2(i % u_width, i / u_width) + sequence(u_sample, stream_of(i, 0));
     vec3 o, d;

@@ -3,10 +3,8 @@
 #include "drivers/pathtrace_stage.glsl"
 #include "drivers/pathtrace_path.glsl"
 
-layout(local_size_x = 64) in;
-
 void main() {
-    int i = taken(WAITING, gl_GlobalInvocationID.x);
+    int i = taken(WAITING, dispatch_id());
     if (i < 0) return;
     RayRecord shadow = shadows[i];
     shadows[i].direction.w = 0.0;

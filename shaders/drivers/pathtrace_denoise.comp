@@ -4,9 +4,9 @@
 // that it stays as it is.
 #include "common/camera.glsl"
 #include "common/colour.glsl"
+#include "common/dispatch.glsl"
 #include "drivers/pathtrace_sums.glsl"
 
-layout(local_size_x = 64) in;
 layout(std430, binding = 0) readonly buffer path_sums { Sum sums[]; };
 layout(std430, binding = 1) readonly buffer light_in { vec4 before[]; };  // and the variance of luminance
 layout(std430, binding = 2) writeonly buffer light_out { vec4 after[]; };
@@ -89,7 +89,7 @@ vec4 blend(int i) {
 }
 
 void main() {
-    int i = int(gl_GlobalInvocationID.x);
+    int i = int(dispatch_id());
     if (i >= u_count) return;
     if (u_step == 0) {
         after[i] = start(i);

@@ -1,3 +1,4 @@
+#include "common/dispatch.glsl"
 // What is kept of the path through a pixel, and the rays that intersectors take: see render/intersect.py.
 struct RayRecord {
     vec4 origin;     // and the half width of its cone at t = 1
@@ -34,7 +35,7 @@ uniform uint u_seed, u_sample;
 
 void append(int list, int pixel) {
     uint slot = atomicAdd(lists[4 * list + 3], 1u);
-    if ((slot & 63u) == 0u) atomicAdd(lists[4 * list], 1u);
+    DISPATCH_GROWS(lists[4 * list], lists[4 * list + 1], slot)
     lists[HEADS + list * u_count + int(slot)] = uint(pixel);
 }
 

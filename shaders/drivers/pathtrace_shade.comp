@@ -4,8 +4,6 @@
 #include "drivers/pathtrace_stage.glsl"
 #include "drivers/pathtrace_path.glsl"
 
-layout(local_size_x = 64) in;
-
 const int FIELD = -2;                 // the object of the field
 const int ALBEDO = 1;                 // the reading of its colour; else it is an emitter
 const int DECISIONS = 4;              // pairs of numbers for each event
@@ -90,7 +88,7 @@ void connect(int i, inout Path path, Material m, mat3 frame, vec3 w, vec3 o, vec
 }
 
 void main() {
-    int i = taken(u_bounce & 1, gl_GlobalInvocationID.x);
+    int i = taken(u_bounce & 1, dispatch_id());
     if (i < 0) return;
     RayRecord ray = rays[i];
     rays[i].direction.w = 0.0;

@@ -1,8 +1,8 @@
 // Last pass of a frame: the mean of all samples as a picture.
 #include "common/colour.glsl"
+#include "common/dispatch.glsl"
 #include "drivers/pathtrace_sums.glsl"
 
-layout(local_size_x = 64) in;
 layout(std430, binding = 0) readonly buffer path_sums { Sum sums[]; };
 layout(std430, binding = 1) readonly buffer light_in { vec4 light[]; };
 layout(binding = 0) writeonly uniform image2D i_picture;
@@ -12,7 +12,7 @@ uniform int u_width, u_count, u_mode, u_filtered;
 uniform float u_samples, u_exposure;
 
 void main() {
-    int i = int(gl_GlobalInvocationID.x);
+    int i = int(dispatch_id());
     if (i >= u_count) return;
     ivec2 pixel = ivec2(i % u_width, i / u_width);
     Sum sum = sums[i];

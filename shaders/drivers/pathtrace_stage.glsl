@@ -1,5 +1,5 @@
 // What else stands in the scene: shapes, triangles, lights and the environment, as
-// render/drivers/pathtrace.py lays them out. An object is OBJECT vec4s: (material, its parameter, whether it
+// render/stage_tables.py lays them out. An object is OBJECT vec4s: (material, its parameter, whether it
 // is sampled as a light, unused), (colour, unused), then the shape's numbers. Objects come in the order of
 // u_ends, which tells where each kind of shape ends.
 #include "common/shapes.glsl"

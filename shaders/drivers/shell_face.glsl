@@ -1,5 +1,5 @@
 // A face of a mesh where the ray of a pixel meets it. Four texels a face: its plane (n, dot(n, x)), n a unit
-// vector that points outwards, and its corners; render/shell_passes.py lays them out.
+// vector that points outwards, and its corners; render/mesh_hits.py lays them out.
 //
 // START is NEAR of render/intervals.py. t is the distance to the plane in float32, which interpolation
 // between corners would only approach.

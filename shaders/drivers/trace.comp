@@ -2,12 +2,11 @@
 #include "drivers/trace.glsl"
 #include "drivers/ray_list.glsl"
 
-layout(local_size_x = 64) in;
 layout(binding = 0) writeonly uniform image2D i_picture;
 layout(r32f, binding = 1) writeonly uniform image2D i_cost;
 
 void main() {
-    uint slot = gl_GlobalInvocationID.x;
+    uint slot = dispatch_id();
     if (slot >= list_count) return;
     uvec2 entry = list_rays[slot];
     ivec2 pixel = ivec2(entry.x & 65535u, entry.x >> 16u);

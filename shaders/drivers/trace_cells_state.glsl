@@ -2,12 +2,6 @@
 #include "drivers/trace_cells.glsl"
 #include "drivers/trace_cells_rays.glsl"
 
-struct Shown {
-    vec4 sum;      // of what the picture shows, times the weight; the coverage
-    float id;      // network of the first layer, -1: none yet
-    int layer;     // how many are behind
-};
-
 Ray cells_ray(uint id) {
     vec4 a = records[2u * id], b = records[2u * id + 1u];
     Ray ray = trace_ray_from(a.xyz, b.xyz, a.w);

@@ -151,6 +151,13 @@ BAD: dict[str, tuple[Change, str]] = {
     "huge bank": (set_header("networks", "decoder", "count", value=10**9), "count"),
     "missing key": (drop("bounds"), "malformed"),
     "flat box": (set_header("bounds", value=[[0, 0, 0], [1, 0, 1]]), "bounds"),
+    "box that float32 makes flat": (set_header("bounds", value=[[0, 0, 0], [1, 1e-50, 1]]), "bounds"),
+    "no up": (set_header("up", value=[0, 0, 0]), "up is"),
+    "singular source": (set_header("world_from_source", value=[[0] * 4] * 4), "world_from_source is sing"),
+    "source without a last row": (
+        set_header("world_from_source", value=[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]),
+        "world_from_source ends in",
+    ),
     "infinite box": (set_header("bounds", value=[[-1, -1, -1], [1, 1, float("inf")]]), "finite"),
     "singular camera": (set_header("camera", "world_from_camera", value=[[0] * 4] * 4), "singular"),
     "part named in GLSL": (set_header("constants", "x; void main() {}", value=1), "named in lower case"),

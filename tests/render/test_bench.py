@@ -71,6 +71,37 @@ def test_scores_belong_to_a_resolution(run_folder: Path, capsys: pytest.CaptureF
     assert results["psnr"] is None and results["parity_db"] is None and "PSNR" not in table
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"seconds": [1]},
+        {"ssim": 3, "psnr": {"baked": 30.0}},
+        {"psnr": {"baked": "x"}, "ssim": {"baked": True}},
+        {"psnr": {"baked": float("inf"), "foreground": [1]}, "background": {"a": float("nan")}},
+        {"scene": "[/x]\x1b[31m", "background": "[red]", "psnr": {"baked": 30.0}},
+        [1],
+    ],
+)
+def test_results_of_a_stranger(
+    stored: object, build_ball: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run [bold]"
+    folder.mkdir()
+    write_asset(folder / "asset.safetensors", build_ball("float16"))
+    (folder / "results.json").write_text(
+        json.dumps({"resolution": [96, 80], **stored} if isinstance(stored, dict) else stored)
+    )
+    _, table = measured(capsys, folder)
+    assert "\x1b" not in table and "[bold]" in table
+
+
+def test_pictures_smaller_than_the_window_of_ssim() -> None:
+    picture = np.full((8, 30, 3), 0.5, np.float32)
+    found = bench.view_score(picture, picture + 0.1, None, np.float32(1))
+    assert found.ssim is None and found.psnr == pytest.approx(20, abs=1e-3)
+    assert bench.score_summary([found])["ssim"]["baked"] is None
+
+
 def test_asset_without_results(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run_folder / "results.json").unlink()
     results, _ = measured(capsys, run_folder)

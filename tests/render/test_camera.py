@@ -83,6 +83,15 @@ def test_transformed_stays_orthonormal(camera: Camera) -> None:
     assert np.allclose(moved.world_from_camera[:3, :3], camera.world_from_camera[:3, :3])
 
 
+def test_scaled_poses_are_made_unit(camera: Camera) -> None:
+    """Files have them, and drivers take axes for unit vectors."""
+    data = camera.to_json()
+    scaled = np.array(data["world_from_camera"])
+    scaled[:3, :3] *= 2.5
+    again = Camera.from_json({**data, "world_from_camera": scaled.tolist()})
+    np.testing.assert_allclose(again.world_from_camera, camera.world_from_camera, atol=1e-12)
+
+
 def test_json_round_trip(camera: Camera) -> None:
     again = Camera.from_json(camera.to_json())
     assert again.to_json() == camera.to_json()

@@ -112,6 +112,8 @@ def test_png_without_opengl(
         (["--to", "a.png", "--camera", "wrong.json"], "wrong.json: camera: the key"),
         (["--to", "a.png", "--driver", "pathtrace"], "march has no surface"),
         (["--to", "a.ply", "--driver", "pathtrace"], "use .png"),
+        (["--to", "a.ply", "--camera", "bad.json"], "use --resolution"),
+        (["--to", "a.glb", "--size", "8x8"], "use --resolution"),
         (["--to", "a.png", "--samples", "4"], "--driver pathtrace"),
     ],
 )

@@ -171,6 +171,8 @@ CAMERA = look_at([2, 0, 0], [0, 0, 0], [0, 0, 1], 40, 30, 0.7)
         ([{**CAMERA.to_json()}], "t of camera 0 is None"),
         ([{**CAMERA.to_json(), "t": True}], "t of camera 0 is True"),
         ([{**CAMERA.to_json(), "t": float("nan")}], "t of camera 0 is nan"),
+        ([{**CAMERA.to_json(), "t": t} for t in (-1.7e308, 0)], "t of camera 0 is -1.7e+308"),
+        ([{**CAMERA.to_json(), "t": -(10**400)}], "t of camera 0 is -1000"),
         ([{**CAMERA.to_json(), "t": t} for t in (1, 1)], "camera 1 is 1, expected more than 1 seconds"),
         (
             [{**camera.to_json(), "t": t} for t, camera in enumerate((CAMERA, CAMERA.resized(20, 30)))],

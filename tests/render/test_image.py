@@ -20,6 +20,7 @@ from render.errors import InshaderError
 from render.export import glsl_text
 from render.grid import GridSpec
 from render.network import Concat, Linear, NetworkSpec, Normalise, Slot, SquareConcat
+from render.pictures import exr_channels
 from render.renderer import Renderer
 
 BOUNDS = np.float32([[-0.8, -0.6, -0.001], [0.8, 0.6, 0.001]])
@@ -205,3 +206,12 @@ def test_unfit_assets_are_refused(ctx: moderngl.Context) -> None:
             Renderer(ctx, change(noise()))
     with pytest.raises(InshaderError, match="no mode 'normal'"), Renderer(ctx, noise()) as renderer:
         renderer.draw(BEFORE, mode="normal")
+
+
+@pytest.mark.parametrize("peak", [0.8, 2.0])
+def test_float_pictures_are_linear_already(peak: float) -> None:
+    """However dark they are: .exr files get the numbers as they were learnt."""
+    asset = noise()
+    asset = replace(asset, constants={**asset.constants, "peak": peak})
+    images = {"colour": np.full((2, 3, 3), 0.5, np.float32), "coverage": np.ones((2, 3, 1), np.float32)}
+    assert (exr_channels(asset, "colour", images)["G"] == 0.5).all()

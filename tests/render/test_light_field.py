@@ -22,7 +22,7 @@ from render.lattice import BOUNDED
 from render.light_field import LightField
 from render.light_field_gather import trunk_inputs
 from render.light_field_passes import LightFieldPasses
-from render.light_field_plan import assign_buffers, plan
+from render.light_field_plan import STRAIGHT_WEIGHTS, assign_buffers, plan, straight_fits
 from render.light_field_rays import (
     RayPoints,
     pitch_of,
@@ -359,3 +359,13 @@ def test_trunk_inputs_of_a_gathered_field_are_bounded() -> None:
     assert rays.shape[-1] == 12 and opacity.max() > 0.1
     assert (opacity >= 0).all() and (opacity <= 1 + 1e-6).all()
     assert np.allclose(np.linalg.norm(direction, axis=-1), 1, atol=1e-5)
+
+
+def test_a_bias_is_no_matrix() -> None:
+    """The straight form is for layers of few weights, however many outputs they have."""
+    networks = dict(light_field(width=12, channels=(132,), factors=(2,), taps=1).networks)
+    refine = networks["refine_0"]
+    few = NetworkSpec(refine.spec.inputs, refine.spec.layers[-1:], precision=refine.spec.precision)
+    networks["refine_0"] = network(np.random.default_rng(0), few)
+    assert 132**2 > STRAIGHT_WEIGHTS and straight_fits(LightField.of(networks))
+    assert not straight_fits(LightField.of({**networks, "refine_0": refine}))

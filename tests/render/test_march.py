@@ -167,6 +167,14 @@ def test_unfit_assets_are_refused(
         reference.draw(asset, asset.camera)
 
 
+def test_networks_that_no_compiler_could_take(build_ball: Build, ctx: moderngl.Context) -> None:
+    """Their weights would be megabytes of literals."""
+    layers = *[Linear(512)] * 2, Linear(build_ball().networks["decoder"].spec.output_width)
+    slots = build_ball().networks["decoder"].spec.inputs
+    with pytest.raises(InshaderError, match="decoder is too large to be written into a shader"):
+        Renderer(ctx, network("decoder", NetworkSpec(slots, layers))(build_ball()))
+
+
 @pytest.fixture
 def unbounded(build_noise: Build) -> BakedAsset:
     """Noise in all of space: about a ball off the middle and not of radius 1, with a near plane."""

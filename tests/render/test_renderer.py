@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -88,6 +89,20 @@ def test_eight_bits_are_the_picture_rounded(driver: str, host: str, ctx: moderng
         assert rounded[name].dtype == np.float32
         # half of a step, and as much again of float32 where a value lies between two
         assert np.abs(rounded[name] - np.clip(values, 0, 1)).max() <= 0.5001 / 255
+
+
+def test_more_rays_than_a_row_of_groups(ctx: moderngl.Context) -> None:
+    """65535 groups of 64 are what OpenGL grants a row: a picture of 2100x2100 takes more."""
+    size = 2100, 2100
+    for driver, state, mode in (("march", {}, "cost"), ("pathtrace", {"bounces": 0}, "depth")):
+        asset = teacher() if driver == "pathtrace" else ball()
+        near = dataclasses.replace(asset.camera, fl_x=40 * asset.camera.fl_x, fl_y=40 * asset.camera.fl_y)
+        with Renderer(ctx, asset, "compute", driver) as renderer:
+            frame = renderer.draw(near, size, mode, state)
+            seen = frame.images["coverage"][..., 0] > 0
+            assert seen.all(), driver
+            assert (frame.images[mode][:, ::50] > 0).all()
+        assert ctx.error == "GL_NO_ERROR"
 
 
 def test_frames_are_read_lazily_and_not_late(build_ball: Build, ctx: moderngl.Context) -> None:

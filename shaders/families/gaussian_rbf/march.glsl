@@ -1,5 +1,5 @@
 // Gaussian RBF radiance field: leaf functions for drivers/march.glsl. The family is
-// training/families/gaussian_rbf.py. decoder: features -> [log density, h]; view: direction -> one row [bias,
+// training/families/gaussian_rbf/radiance.py. decoder: features -> [log density, h]; view: direction -> one row [bias,
 // weights of h] per colour channel.
 #asset grid features
 #asset network decoder
