@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from render.errors import InshaderError
 
+# Pillow's, of files whose colours are grey or RGB; of others it gives what only looks so.
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "I;16", "I;16B", "I;16L", "I")
+
 Pictures = NDArray[np.unsignedinteger]  # uint8 or uint16
 
 
@@ -24,8 +27,8 @@ def read_images(paths: Sequence[Path], max_size: int | None = None) -> tuple[Pic
         max_size: longest side in pixels of what is returned; None, or more than they have, leaves them be.
 
     Returns:
-        (n, h, w, 3 | 4) uint8 or uint16, and the (width, height) of the files. RGBA where any file has alpha,
-        uint16 where any has 16 bits.
+        (n, h, w, 3 | 4) uint8 or uint16, and the (width, height) of the files. RGBA where any file has alpha
+        that hides something, uint16 where any has 16 bits.
 
     Raises:
         InshaderError: a file is missing, truncated, no picture, or of another size than the first.
@@ -48,12 +51,19 @@ def read_images(paths: Sequence[Path], max_size: int | None = None) -> tuple[Pic
     return stacked(pictures), sizes[0]
 
 
-def stacked(pictures: Sequence[Pictures]) -> Pictures:
-    """Pictures of one size as one array: RGBA where any has alpha, uint16 where any has 16 bits."""
+def stacked(pictures: Sequence[Pictures], masked: bool = False) -> Pictures:
+    """Pictures of one size as one array: RGBA where any has alpha, uint16 where any has 16 bits.
+
+    Alpha that hides nothing in any picture is no mask and is dropped, unless they are ``masked``: then it was
+    asked for.
+    """
     if any(picture.dtype == np.uint16 for picture in pictures):
         pictures = [p if p.dtype == np.uint16 else p.astype(np.uint16) * np.uint16(257) for p in pictures]
     if any(picture.shape[2] == 4 for picture in pictures):
         pictures = [p if p.shape[2] == 4 else _opaque(p) for p in pictures]
+    peak = np.iinfo(pictures[0].dtype).max
+    if not masked and all((picture[..., 3:] == peak).all() for picture in pictures):  # without alpha too
+        pictures = [picture[..., :3] for picture in pictures]
     return np.stack(pictures)
 
 
@@ -61,22 +71,24 @@ def read_image(path: Path) -> Pictures:
     """One picture as (h, w, 3 | 4) uint8 or uint16; grey and palette pictures become RGB.
 
     Raises:
-        InshaderError: the file is missing, truncated or no picture.
+        InshaderError: the file is missing, truncated, no picture, or in CMYK and the like.
     """
     import imageio.v3 as iio
 
     from scenes.png16 import is_deep_png, read_deep_png
 
-    if not path.is_file():
-        raise InshaderError(f"{path}: the picture is missing")
+    about = _about(path)
+    mode, clear = about.get("mode"), about.get("transparency")
+    if mode not in MODES:
+        raise InshaderError(f"{path}: its colours are {mode}, expected grey or RGB: convert it")
     try:
         if is_deep_png(path):
             picture = read_deep_png(path)
         else:
-            about = iio.immeta(path, plugin="pillow")
-            # A palette's transparent entries are lost unless they are asked for.
-            mode = "RGBA" if about.get("mode") == "P" and "transparency" in about else None
-            picture = iio.imread(path, plugin="pillow", index=0, mode=mode)
+            # A palette's transparent entries, or the one transparent colour of a picture without alpha, are
+            # lost unless they are asked for. Pillow has them for 8 bits.
+            wanted = "RGBA" if mode == "PA" or (clear is not None and mode[0] != "I") else None
+            picture = iio.imread(path, plugin="pillow", index=0, mode="RGB" if mode == "RGBX" else wanted)
     # Pillow's decoders raise about anything on damaged bytes (SyntaxError, struct.error, zlib.error, ...).
     except Exception as error:
         raise InshaderError(f"{path}: cannot be read as a picture (damaged?): {error}") from error
@@ -88,6 +100,9 @@ def read_image(path: Path) -> Pictures:
         raise InshaderError(
             f"{path}: shape {picture.shape}, type {picture.dtype}: expected 8 or 16 bits of grey, RGB or RGBA"
         )
+    if clear is not None and picture.dtype == np.uint16:
+        alpha = np.where((picture == clear).all(-1, keepdims=True), 0, 65535)
+        picture = np.concatenate([picture, alpha.astype(np.uint16)], -1)
     if picture.shape[2] <= 2:  # grey, or grey with alpha
         picture = np.concatenate([picture[..., :1]] * 3 + [picture[..., 1:]], -1)  # (h, w, 3 | 4)
     return picture
@@ -99,15 +114,20 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         InshaderError: the file is missing or no picture.
     """
+    w, h = _about(path)["shape"]
+    return int(w), int(h)
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What the head of a file says: ``mode``, ``shape`` and perhaps ``transparency``, as Pillow has them."""
     import imageio.v3 as iio
 
     if not path.is_file():
         raise InshaderError(f"{path}: the picture is missing")
     try:
-        w, h = iio.immeta(path, plugin="pillow")["shape"]
+        return dict(iio.immeta(path, plugin="pillow"))
     except Exception as error:  # as in read_image
         raise InshaderError(f"{path}: cannot be read as a picture (damaged?): {error}") from error
-    return int(w), int(h)
 
 
 def read_masked(path: Path, mask_path: Path) -> Pictures:

@@ -36,6 +36,7 @@ TURNS = {"x": [1, 2, 0], "y": [2, 0, 1], "z": [0, 1, 2]}  # file axis on which t
 PLAIN_ALBEDO = (0.7, 0.7, 0.7)
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Shade = Callable[[NDArray[np.int64], Floats, Floats], Floats]
 
 
@@ -44,12 +45,13 @@ class Surface:
     """Triangles with colours, z up, in source units.
 
     Attributes:
-        vertices: (v, 3). faces: (f, 3) indices. normals: (v, 3) unit.
+        vertices: (v, 3), float64 as read: scans may lie millions of units from the origin.
+        faces: (f, 3) indices. normals: (v, 3) unit.
         colours: (v, 3) in [0, 1], which the texture, where there is one, replaces.
         uv: (v, 2), rows of the texture counted from the bottom. texture, emission: (h, w, 3) in [0, 1].
     """
 
-    vertices: Floats
+    vertices: NDArray[np.floating]
     faces: NDArray[np.int64]
     normals: Floats
     colours: Floats
@@ -69,15 +71,17 @@ def render_mesh(path: Path, scene: Scene) -> PosedImages:
     size = scene.data.max_size or DEFAULT_SIZE
     surfaces = read_surfaces(path, scene.data.up)
     corners = np.concatenate([surface.vertices for surface in surfaces])
-    low, high = corners.min(0).astype(np.float64), corners.max(0).astype(np.float64)
-    pad = 0.01 * float(np.max(high - low))
+    centre, distance = viewpoint(corners)
+    half = (corners.max(0) - corners.min(0)) / 2
+    pad = 0.02 * float(half.max())
     if not pad > 0:
         raise InshaderError(f"{path}: all vertices lie on one point")
-    box = np.stack([low - pad, high + pad])
-    centre, distance = viewpoint(corners)
+    # From here on the origin is in the middle: float32, which Embree takes, is fine only there.
+    surfaces = [replace(s, vertices=(s.vertices - centre).astype(np.float32)) for s in surfaces]
+    middle = np.zeros(3)
     counts = (scene.data.train_views, scene.data.test_views)
-    train = orbit.training_cameras(counts[0], size, centre, distance, ELEVATIONS, scene.seed)
-    test = orbit.orbit_cameras(counts[1], size, centre, distance, TEST_ELEVATIONS)
+    train = orbit.training_cameras(counts[0], size, middle, distance, ELEVATIONS, scene.seed)
+    test = orbit.orbit_cameras(counts[1], size, middle, distance, TEST_ELEVATIONS)
     parameters = {"size": size, "views": counts, "seed": scene.seed, "surfaces": digest(surfaces)}
     sources = [Path(file) for file in (__file__, orbit.__file__) if file]
     file = cache_file("mesh", parameters, sources)
@@ -90,15 +94,18 @@ def render_mesh(path: Path, scene: Scene) -> PosedImages:
     posed = normalised(
         Views(images[: counts[0]], train, tuple(f"train_{i:03d}" for i in range(counts[0]))),
         Views(images[counts[0] :], test, tuple(f"test_{i:03d}" for i in range(counts[1]))),
-        box if scene.data.bounds == "auto" else np.array(scene.data.bounds)[:, turn],
+        [-half - pad, half + pad]
+        if scene.data.bounds == "auto"
+        else np.array(scene.data.bounds)[:, turn] - centre,
         background_of(scene),
         up=(0, 0, 1),
     )
-    turned_from_file = np.eye(4)[[*turn, 3]]
-    return replace(posed, world_from_source=posed.world_from_source @ turned_from_file)
+    centred_from_file = np.eye(4)[[*turn, 3]]
+    centred_from_file[:3, 3] = -centre
+    return replace(posed, world_from_source=posed.world_from_source @ centred_from_file)
 
 
-def viewpoint(vertices: Floats) -> tuple[NDArray[np.float64], float]:
+def viewpoint(vertices: NDArray[np.floating]) -> tuple[Doubles, float]:
     """What an orbit looks at, the middle (3,) of the vertices (v, 3), and from how far."""
     centre = (vertices.min(0).astype(np.float64) + vertices.max(0).astype(np.float64)) / 2
     radius = float(np.linalg.norm(vertices - centre, axis=1).max())
@@ -145,7 +152,7 @@ def _surface(mesh: Any, path: Path, up: str, textured: bool) -> Surface:
             f"{path}: vertex {index} is {mesh.vertices[index].tolist()}, expected finite numbers"
         )
     mesh.merge_vertices()  # so that formats without shared vertices are shaded smoothly too
-    vertices = np.asarray(mesh.vertices, np.float32)
+    vertices = np.asarray(mesh.vertices, np.float64)
     faces = np.asarray(mesh.faces, np.int64)
     normals = np.nan_to_num(np.asarray(mesh.vertex_normals, np.float32))
     turn = TURNS[up]

@@ -23,7 +23,7 @@ from scenes.folders import pictures_in
 from scenes.hull import bounds_from_views
 from scenes.images import read_images
 from scenes.normalise import normalised, up_axis
-from scenes.photographs import UNEVEN
+from scenes.photographs import rotation_of
 from scenes.scene import Scene
 
 MOST_BYTES = 1 << 16  # of a file of numbers
@@ -91,16 +91,7 @@ def _pose(file: Path) -> Matrix:
         raise InshaderError(f"{file}: expected a 4x4 matrix, world from camera")
     pose = np.eye(4)
     pose[:3] = rows[:3]
-    rotation = pose[:3, :3]
-    if np.linalg.det(rotation) < 0:
-        raise InshaderError(f"{file}: the pose is mirrored, expected a right-handed one")
-    off = float(np.abs(rotation.T @ rotation - np.eye(3)).max())
-    if off > UNEVEN:
-        raise InshaderError(
-            f"{file}: holds no rotation: R^T R is {off:.2g} from the identity, expected at most {UNEVEN:g}"
-        )
-    u, _, v = np.linalg.svd(rotation)
-    pose[:3, :3] = (u @ v) * [1, -1, -1]
+    pose[:3, :3] = rotation_of(pose[:3, :3], f"{file}: the pose") * [1, -1, -1]
     return pose
 
 

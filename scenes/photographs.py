@@ -1,7 +1,7 @@
 """Photographs and the lenses that took them: read, undistorted once, reduced, as cameras without distortion.
 
-What readers of captures (``capture``, ``colmap``) have in common once they know which picture was taken from
-where.
+What readers of photographs (``blender``, ``capture``, ``colmap``) have in common once they know which picture
+was taken from where.
 """
 
 from __future__ import annotations
@@ -37,6 +37,23 @@ class Photograph:
     mask: Path | None
     pose: Matrix
     lens: Lens
+
+
+def rotation_of(axes: Matrix, where: str) -> Matrix:
+    """The rotation (3, 3) that is nearest to a matrix which is one but for rounding.
+
+    Raises:
+        InshaderError: it is mirrored, or none.
+    """
+    if np.linalg.det(axes) < 0:
+        raise InshaderError(f"{where} is mirrored, expected a right-handed one")
+    off = float(np.abs(axes.T @ axes - np.eye(3)).max())
+    if off > UNEVEN:
+        raise InshaderError(
+            f"{where} holds no rotation: R^T R is {off:.2g} from the identity, expected at most {UNEVEN:g}"
+        )
+    u, _, v = np.linalg.svd(axes)
+    return np.asarray(u @ v, np.float64)
 
 
 def camera_of(photograph: Photograph, w: int, h: int) -> Camera:
@@ -110,4 +127,4 @@ def _read(photographs: list[Photograph], w: int, h: int) -> Pictures:
             transient=True,
             disable=not sys.stderr.isatty(),
         )
-        return stacked(list(done))
+        return stacked(list(done), masked=any(photograph.mask for photograph in photographs))

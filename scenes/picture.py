@@ -19,7 +19,6 @@ from scenes.scene import Scene
 DISTANCE = 2.0  # of the camera from the plane, world units; any would do. Our choice
 THICKNESS = 1e-3  # half of that of the box, which must have one
 MAX_SIDE = 32768  # what a camera may have
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "I;16", "I;16B", "I;16L", "I")  # Pillow's
 # By the Exif tag "orientation": quarter turns against the clock, after a flip left to right or not.
 ORIENTATION = 274
 TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False)}
@@ -104,18 +103,16 @@ def _read_whole(path: Path) -> Image:
 
     try:
         with Pillow.open(path) as file:
-            mode, frames, info = file.mode, getattr(file, "n_frames", 1), file.info
+            frames, info = getattr(file, "n_frames", 1), file.info
             orientation = file.getexif().get(ORIENTATION, 1)
             several = frames > 1 and file.format != "MPO"  # a camera's preview is no second frame
     except Exception as error:  # Pillow raises about anything on damaged bytes
         raise InshaderError(f"{path}: cannot be read as a picture (damaged?): {error}") from error
     if several:
         raise InshaderError(f"{path}: holds {frames} frames, expected a picture of one: save one of them")
-    if mode not in MODES:
-        raise InshaderError(f"{path}: its colours are {mode}, expected grey or RGB: convert it")
+    image: Image = read_image(path)
     if info.get("icc_profile"):
         print(f"{path}: its colour profile is ignored, colours are taken as sRGB", flush=True)
-    image: Image = read_image(path)
     turns, flipped = TURNS.get(orientation, (0, False))
     return np.rot90(image[:, ::-1] if flipped else image, turns)
 

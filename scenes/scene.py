@@ -151,12 +151,20 @@ class Scene(Section):
 
     @property
     def data_path(self) -> Path | None:
-        """``data.path`` from the current folder; where nothing lies there, from the scene file's."""
-        return None if self.data.path is None else self.find(self.data.path)
+        """``data.path`` from the current folder; where nothing lies there, from the scene file's.
 
-    def find(self, text: str) -> Path:
-        """A path of this file from the current folder; where nothing lies there, from the scene file's."""
-        path = Path(text).expanduser()
+        Raises:
+            InshaderError: as ``find``.
+        """
+        return None if self.data.path is None else self.find(self.data.path, "data.path")
+
+    def find(self, text: str, key: str = "path") -> Path:
+        """A path of this file from the current folder; where nothing lies there, from the scene file's.
+
+        Raises:
+            InshaderError: it lies in the home folder of somebody unknown; the message names ``key``.
+        """
+        path = _expanded(text, key)
         if self._folder is not None and not path.exists() and (self._folder / path).exists():
             return self._folder / path
         return path
@@ -195,8 +203,19 @@ def load_scene(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Scene
     return scene
 
 
+def _expanded(text: str, what: str) -> Path:
+    """A path that may begin with ``~`` or ``~user``."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        home = text.split("/")[0][:100]
+        raise InshaderError(
+            f"{what} {text[:200]!r}: nobody knows the home folder {home!r}, expected another path"
+        ) from error
+
+
 def _find_scene(name: str) -> Path:
-    path, bundled = Path(name).expanduser(), bundled_scenes()
+    path, bundled = _expanded(name, "scene"), bundled_scenes()
     try:
         if path.is_file():
             return path

@@ -33,6 +33,7 @@ AMBIENT = 0.25
 CREASE = np.cos(np.radians(30))  # corners that deviate further are shaded flat
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Faces = NDArray[np.int64]
 
 
@@ -52,38 +53,36 @@ def read_surface(path: Path, scene: Scene) -> Surface:
     world_from_turned = world_from_box(box)
     scale, shift = world_from_turned[0, 0], world_from_turned[:3, 3]
     faces = _checked(vertices, faces, path)
-    vertices = (vertices * scale + shift).astype(np.float32)
+    world = (vertices * scale + shift).astype(np.float32)
     bounds = (box * scale + shift).astype(np.float32)
-    cameras = orbit.orbit_cameras(
-        scene.data.test_views, size, *mesh.viewpoint(vertices), mesh.TEST_ELEVATIONS
-    )
+    cameras = orbit.orbit_cameras(scene.data.test_views, size, *mesh.viewpoint(world), mesh.TEST_ELEVATIONS)
     parameters = {
         "size": size,
         "views": len(cameras),
         "seed": scene.seed,
         "points": POINTS,
         "bounds": bounds.tolist(),
-        "mesh": mesh.digest([mesh.Surface(vertices, faces, vertices, vertices)]),
+        "mesh": mesh.digest([mesh.Surface(world, faces, world, world)]),
     }
     sources = [Path(file) for file in (__file__, mesh.__file__, distance.__file__, orbit.__file__) if file]
     file = cache_file("surface", parameters, sources)
     shapes = {"images": (len(cameras), size, size, 4), "points": (POINTS, 12), "distances": (POINTS, 4)}
     cached = read_cache(file, shapes)
     if cached is None:
-        points, distances = sample_points(vertices, faces, bounds, POINTS, scene.seed)
+        points, distances = sample_points(world, faces, bounds, POINTS, scene.seed)
         if not (distances < 0).any():
             raise InshaderError(
                 f"{path}: encloses nothing: no point is inside, expected a surface with an inside"
             )
         cached = {
-            "images": render_surface(vertices, faces, cameras),
+            "images": render_surface(world, faces, cameras),
             "points": points.view(np.uint8),
             "distances": distances[:, None].view(np.uint8),
         }
         write_cache(file, cached)
     background, background_name = background_of(scene)
     return Surface(
-        vertices=vertices,
+        vertices=world,
         faces=faces,
         points=cached["points"].view(np.float32),
         distances=cached["distances"].view(np.float32)[:, 0],
@@ -99,21 +98,23 @@ def read_surface(path: Path, scene: Scene) -> Surface:
 # The mesh -------------------------------------------------------------------------------------------------
 
 
-def _merged(surfaces: list[mesh.Surface]) -> tuple[Floats, Faces]:
-    """One mesh of all, whose vertices at one place are one."""
+def _merged(surfaces: list[mesh.Surface]) -> tuple[Doubles, Faces]:
+    """One mesh of all, whose vertices at one place, as float32 tells from the middle, are one."""
     starts = np.cumsum([0, *(len(surface.vertices) for surface in surfaces)])
     faces = np.concatenate([surface.faces + n for surface, n in zip(surfaces, starts, strict=False)])
-    vertices = np.concatenate([surface.vertices for surface in surfaces]) + np.float32(0)  # no negative zero
-    vertices, place = np.unique(vertices, axis=0, return_inverse=True)
-    faces = place.ravel()[faces]
+    vertices = np.concatenate([surface.vertices for surface in surfaces]).astype(np.float64)
     used = np.zeros(len(vertices), bool)
     used[faces] = True  # strays must not widen the box
-    return vertices[used], (np.cumsum(used) - 1)[faces]
+    vertices, faces = vertices[used], (np.cumsum(used) - 1)[faces]
+    middle = (vertices.min(0) + vertices.max(0)) / 2
+    places = (vertices - middle).astype(np.float32) + np.float32(0)  # no negative zero
+    _, first, place = np.unique(places, axis=0, return_index=True, return_inverse=True)
+    return vertices[first], place.ravel()[faces]
 
 
-def _box(vertices: Floats, scene: Scene, turn: list[int], path: Path) -> NDArray[np.float64]:
+def _box(vertices: Doubles, scene: Scene, turn: list[int], path: Path) -> Doubles:
     """(2, 3) in units of the file: the mesh's own with some padding, or the scene's."""
-    low, high = vertices.min(0).astype(np.float64), vertices.max(0).astype(np.float64)
+    low, high = vertices.min(0), vertices.max(0)
     if scene.data.bounds != "auto":
         box = np.array(scene.data.bounds)[:, turn]
         if (box[0] > low).any() or (box[1] < high).any():
@@ -126,7 +127,7 @@ def _box(vertices: Floats, scene: Scene, turn: list[int], path: Path) -> NDArray
     return np.stack([low - pad, high + pad])
 
 
-def _checked(vertices: Floats, faces: Faces, path: Path) -> Faces:
+def _checked(vertices: Doubles, faces: Faces, path: Path) -> Faces:
     """The faces that have an area, turned outwards; says what else is unusual."""
     vectors = distance.area_vectors(vertices, faces)
     sound = vectors.any(1)

@@ -293,6 +293,14 @@ def test_default_folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert read_results(tmp_path / "runs" / "vase")["scene"] == "vase"
 
 
+def test_pictures_without_alpha_in_a_box(data: Path, tmp_path: Path, no_gl: None) -> None:
+    """All of the box is looked at: there is no outline to carve it by."""
+    for path in data.glob("*/*.png"):
+        iio.imwrite(path, iio.imread(path)[..., :3])
+    assert main(command_line(data, tmp_path / "out", "train.steps=200")) == 0
+    assert read_results(tmp_path / "out")["psnr"]["baked"] > 10
+
+
 def test_pictures_too_small_for_ssim(data: Path, tmp_path: Path, no_gl: None) -> None:
     """What does not apply is null."""
     assert main(command_line(data, tmp_path / "out", "train.steps=2", "data.max_size=8")) == 0
@@ -325,11 +333,6 @@ def other_size(data: Path) -> None:
     iio.imwrite(data / "train" / "r_3.png", np.zeros((12, 12, 4), np.uint8))
 
 
-def opaque(data: Path) -> None:
-    for path in (data / "train").iterdir():
-        iio.imwrite(path, iio.imread(path)[..., :3])
-
-
 def keep(data: Path) -> None:
     pass
 
@@ -351,7 +354,11 @@ MISTAKES: dict[str, tuple[Spoil, list[str], list[str]]] = {
         [],
         ["transforms_train.json", "JSON"],
     ),
-    "pictures without alpha": (opaque, [], ["alpha", "data.bounds"]),
+    "all of space around an object": (
+        keep,
+        ["gaussian_rbf.unbounded=true"],
+        ["gaussian_rbf.unbounded", "alpha"],
+    ),
     "unknown family": (keep, ["family=kilonerf"], ["kilonerf", "gaussian_rbf"]),
     "unknown option": (keep, ["gaussian_rbf.decodr=rbf"], ["gaussian_rbf.decodr", "decoder"]),
     "unknown decoder": (keep, ["gaussian_rbf.decoder=tree"], ["gaussian_rbf.decoder", "tree"]),

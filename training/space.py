@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from render.camera import Camera
 from render.contraction import FAR, SIDE
 from render.errors import InshaderError
 from render.lattice import BOUNDED
@@ -18,11 +19,13 @@ from scenes import PosedImages
 from scenes.dataset import Views
 from scenes.hull import visual_hull
 from scenes.normalise import looks_one_way
-from training.contraction import box, expand
+from training.contraction import box, expand, lattice_place
 from training.kernels import Kernels, Samples
 from training.ndc import ndc_of, projected
 
 SHARE = 0.05  # of the pictures, and at least two, that must show a place for something to be there
+MOST_VIEWS = 100  # that are asked what they show
+CHUNK = 1 << 13  # cells asked for at a time: they stay in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,11 @@ class Space:
             rays_o, rays_d = projected(self.ndc, rays_o, rays_d)
         return kernels.march(rays_o, rays_d, self.bounds, leaps, step, jitter)
 
+    def places(self, t: Tensor) -> Tensor:
+        """Where along the lattice samples at t (n,) lie, from 0, to 1 or nearly so; as if a ray of contracted
+        space began at its foot."""
+        return (t if self.ball is None else lattice_place(t)) / self.length
+
     @property
     def facts(self) -> dict[str, NDArray[np.float32]]:
         """What an asset has in place of the data set's: its bounds, where space is contracted."""
@@ -85,7 +93,8 @@ def space_of(dataset: PosedImages, unbounded: bool | None, resolution: int, devi
     views = dataset.train
     if not (dataset.unbounded if unbounded is None else unbounded):
         bounds = torch.from_numpy(np.asarray(dataset.bounds, np.float32)).to(device)
-        cells = visual_hull(views, dataset.bounds, resolution)
+        masked = views.images.shape[-1] == 4
+        cells = visual_hull(views, dataset.bounds, resolution) if masked else np.ones((resolution,) * 3, bool)
         return Space(bounds, 2.0, cells)  # the diagonal of the box is 2
     if views.images.shape[-1] == 4:
         raise InshaderError(
@@ -116,18 +125,30 @@ def _in_view(views: Views, x: NDArray[np.float64], near: float, resolution: int)
     """Cells (r, r, r), of which x (r^3, 3) are the middles, that enough pictures show, farther than ``near``
     from cameras; world units.
 
-    Of what fewer show nobody learns how far it is: it would stand anywhere in front of that one picture.
+    Of what fewer show nobody learns how far it is: it would stand anywhere in front of that one picture. Of
+    more than ``MOST_VIEWS`` pictures so many, evenly over the set, speak for all (our choice).
     """
+    asked = np.linspace(0, len(views) - 1, min(len(views), MOST_VIEWS)).round().astype(np.int64)
+    cameras = [(views.cameras[i].position.astype(np.float32), _edges(views.cameras[i])) for i in asked]
+    enough = min(max(2, round(SHARE * len(cameras))), len(cameras))
     index = np.flatnonzero(np.isfinite(x).all(-1))
-    x = x[index]
-    seen = np.zeros(len(x), np.int32)
-    for camera in views.cameras:
-        from_camera = (x - camera.position) @ camera.world_from_camera[:3, :3]  # rotation, transposed twice
-        depth = np.maximum(-from_camera[:, 2], 1e-9)
-        i = camera.fl_x * from_camera[:, 0] / depth + camera.cx
-        j = camera.cy - camera.fl_y * from_camera[:, 1] / depth
-        inside = (i >= 0) & (i <= camera.w) & (j >= 0) & (j <= camera.h)
-        seen += inside & (from_camera[:, 2] < 0) & (np.linalg.norm(from_camera, axis=1) > near)
     cells = np.zeros(resolution**3, np.bool_)
-    cells[index] = seen >= min(max(2, round(SHARE * len(views))), len(views))
+    for start in range(0, len(index), CHUNK):
+        part = index[start : start + CHUNK]
+        middles = np.ascontiguousarray(x[part].T, np.float32)  # (3, n)
+        seen = np.zeros(len(part), np.int32)
+        for position, edges in cameras:
+            from_camera = middles - position[:, None]
+            inside = (edges @ from_camera).min(0) >= 0
+            seen += inside & (np.square(from_camera).sum(0) > near * near)
+        cells[part] = seen >= enough
     return dilate(cells.reshape((resolution,) * 3))
+
+
+def _edges(camera: Camera) -> NDArray[np.float32]:
+    """(4, 3), one for each side of the picture: all @ x are 0 or more where a place is in the picture, which
+    lies at x from the camera in the world's axes. Behind the camera they never all are."""
+    left_right = [[camera.fl_x, 0, -camera.cx], [-camera.fl_x, 0, camera.cx - camera.w]]
+    top_bottom = [[0, -camera.fl_y, -camera.cy], [0, camera.fl_y, camera.cy - camera.h]]
+    edges = np.array(left_right + top_bottom) @ camera.world_from_camera[:3, :3].T
+    return edges.astype(np.float32)

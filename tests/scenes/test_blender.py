@@ -56,6 +56,49 @@ def test_known_point_is_drawn_where_it_projects(blender_folder: Path) -> None:
             assert abs((rows * alpha).sum() / alpha.sum() - v) < 0.3
 
 
+def test_intrinsics_of_the_file_and_of_a_frame(blender_folder: Path) -> None:
+    """In place of the angle, in pixels of the file; a frame's come first."""
+    edit(blender_folder, lambda d: d.update(fl_x=60.0, fl_y=50.0, cx=14.0, cy=18.0, w=32, h=32, k1=0.0))
+    edit(blender_folder, lambda d: d["frames"][3].update(fl_x=80.0))
+    posed = load(blender_folder, "data.max_size=16")
+    for index, camera in enumerate(posed.train.cameras):
+        found = (camera.fl_x, camera.fl_y, camera.cx, camera.cy, camera.w, camera.h)
+        assert found == (40 if index == 3 else 30, 25, 7, 9, 16, 16)
+    assert posed.test.cameras[0].fl_x == pytest.approx(8 / math.tan(0.35))  # whose file has none
+
+
+def test_a_lens_is_undone_as_that_of_a_capture(blender_folder: Path) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["k1"] = 0.2
+        for frame in document["frames"]:
+            frame["file_path"] += ".png"
+
+    before = load(blender_folder)
+    edit(blender_folder, change)
+    posed = load(blender_folder)
+    assert (posed.train.images != before.train.images).any()
+    (blender_folder / "transforms_train.json").rename(blender_folder / "transforms.json")
+    capture = load_dataset(load_scene("capture", [f"data.path={blender_folder}", "data.format=transforms"]))
+    assert isinstance(capture, PosedImages)
+    for views in (capture.train, capture.test):
+        for name, image, camera in zip(views.names, views.images, views.cameras, strict=True):
+            index = posed.train.names.index(name)
+            np.testing.assert_array_equal(posed.train.images[index], image)
+            assert posed.train.cameras[index].fl_x == camera.fl_x != before.train.cameras[index].fl_x
+
+
+def test_poses_may_be_scaled(blender_folder: Path) -> None:
+    before = load(blender_folder)
+
+    def change(document: dict[str, Any]) -> None:
+        for frame in document["frames"]:
+            frame["transform_matrix"] = (np.array(frame["transform_matrix"]) @ np.diag([3, 3, 3, 1])).tolist()
+
+    edit(blender_folder, change)
+    for camera, found in zip(before.train.cameras, load(blender_folder).train.cameras, strict=True):
+        np.testing.assert_allclose(found.world_from_camera, camera.world_from_camera, atol=1e-12)
+
+
 def test_bounds(blender_folder: Path) -> None:
     scale = np.linalg.norm(load(blender_folder).world_from_source[:3, 0])
     assert 1 / scale < math.sqrt(3) * 0.6 * 1.6  # 6 small pictures: the hull is coarse
@@ -88,6 +131,9 @@ def test_file_names_with_extension(blender_folder: Path) -> None:
     assert len(load(blender_folder).train) == 6
 
 
+SHEARED = [[1.0, 0.7, 0, 0], [0, 1, 0, 0], [0, 0, 1, 4], [0, 0, 0, 1]]
+
+
 def _pose(value: object) -> Callable[[dict[str, Any]], object]:
     return lambda d: d["frames"][2].update(transform_matrix=value)
 
@@ -105,8 +151,17 @@ def _pose(value: object) -> Callable[[dict[str, Any]], object]:
         (lambda d: d["frames"][3].update(file_path=7), ["frame 3", "file_path is 7"]),
         (lambda d: d["frames"].append(3), ["frame 6"]),
         (lambda d: d.update(frames=[]), ["frames", "at least one"]),
-        (lambda d: d.update(camera_angle_x=None), ["camera_angle_x is None"]),
-        (lambda d: d.update(camera_angle_x=math.nan), ["camera_angle_x is nan"]),
+        (lambda d: d["frames"][3].update(file_path="."), ["frame 3", "missing"]),
+        (lambda d: d["frames"][3].update(file_path="n" * 300), ["frame 3", "missing"]),
+        (_pose(np.diag([-1.0, 1, 1, 1]).tolist()), ["frame 2", "r_2", "transform_matrix is mirrored"]),
+        (_pose(SHEARED), ["frame 2", "r_2", "transform_matrix holds no rotation"]),
+        (lambda d: d.pop("camera_angle_x"), ["frame 0", "no fl_x and no camera_angle_x"]),
+        (lambda d: d["frames"][4].update(fl_y=-1), ["frame 4", "r_4", "fl_y is -1"]),
+        (lambda d: d.update(cx=40), ["frame 0", "principal point (40, 16)", "32x32"]),
+        (lambda d: d.update(w=64, h=64), ["frame 0", "64x64", "32x32"]),
+        (lambda d: d.update(k1=-9), ["frame 0", "k1", "folds the picture"]),
+        (lambda d: d.update(camera_angle_x=None), ["frame 0", "camera_angle_x is 'None'"]),
+        (lambda d: d.update(camera_angle_x=math.nan), ["frame 0", "camera_angle_x is 'nan'"]),
     ],
 )
 def test_mistakes_in_the_json(
@@ -135,7 +190,7 @@ def test_broken_pictures(blender_folder: Path) -> None:
     with pytest.raises(InshaderError, match=r"r_4\.png: cannot be read"):
         load(blender_folder)
     iio.imwrite(file, np.zeros((16, 16, 4), np.uint8))
-    with pytest.raises(InshaderError, match=r"r_4\.png: 16x16 pixels"):
+    with pytest.raises(InshaderError, match=r"frame 4 .*r_4\.png has 16x16 pixels, expected 32x32"):
         load(blender_folder)
     file.unlink()
     with pytest.raises(InshaderError, match=r"frame 4: the picture .*r_4 is missing"):

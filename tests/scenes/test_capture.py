@@ -148,6 +148,45 @@ def test_split_and_order(folder: Path) -> None:
     assert posed.train.names == tuple(f"{index:04d}" for index in range(1, 8))
 
 
+def named(*numbers: int) -> list[str]:
+    return [f"images/{number:04d}.png" for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("lists", "trained", "held"),
+    [
+        ({"test": [3, 1]}, "0245678", "13"),
+        ({"val": [3, 1]}, "0245678", "13"),
+        ({"val": [4], "test": [3, 1]}, "0245678", "13"),
+        ({"train": [7, 2], "val": [4], "test": [3, 1]}, "27", "13"),
+        ({"train": [7, 2], "val": [4], "test": []}, "27", "4"),
+        ({"train": [0, 1, 2, 3, 4, 5, 7, 8]}, "01234578", "6"),
+        ({"train": [0, 1, 2, 3, 4, 5, 6, 7, 8]}, "1234567", "08"),  # leaves none to hold out
+        ({"train": [], "val": [], "test": []}, "1234567", "08"),
+    ],
+)
+def test_split_by_lists(straight: Path, lists: dict[str, list[int]], trained: str, held: str) -> None:
+    edit(straight, lambda d: d.update({f"{key}_filenames": named(*value) for key, value in lists.items()}))
+    posed = load(straight)
+    for views, numbers in ((posed.train, trained), (posed.test, held)):
+        assert views.names == tuple(f"000{digit}" for digit in numbers)
+        for name, image in zip(views.names, views.images, strict=True):
+            np.testing.assert_array_equal(image, dots(int(name), {}))
+
+
+def test_lists_may_spell_names_in_other_ways(straight: Path) -> None:
+    edit(
+        straight, lambda d: d.update(test_filenames=["./images/0003.png", "images\\0004.png", "images/0005"])
+    )
+    assert load(straight).test.names == ("0003", "0004", "0005")
+
+
+def test_frames_in_no_list_are_not_read(straight: Path) -> None:
+    edit(straight, lambda d: d.update(train_filenames=named(1, 2, 3), test_filenames=named(4)))
+    (straight / "images" / "0005.png").write_bytes(b"no picture")
+    assert len(load(straight).train) == 3
+
+
 def test_box_and_up(straight: Path) -> None:
     posed = load(straight)
     np.testing.assert_allclose((posed.world_from_source @ [*CENTRE, 1])[:3], 0, atol=1e-6)
@@ -220,6 +259,34 @@ def test_masks_become_alpha(straight: Path) -> None:
     low, high = posed.bounds @ source[:3, :3].T + source[:3, 3]
     assert (low < CENTRE - 0.9 * BALL).all() and (low > CENTRE - 2 * BALL).all()  # carved
     assert (high > CENTRE + 0.9 * BALL).all() and (high < CENTRE + 2 * BALL).all()
+
+
+def test_masks_that_hide_nothing_stay(straight: Path) -> None:
+    """Somebody made them: the scene is in its box."""
+    mask(straight)
+    for file in (straight / "masks").iterdir():
+        iio.imwrite(file, np.full((H, W), 255, np.uint8))
+    posed = load(straight)
+    assert posed.masked and not posed.unbounded
+    assert posed.train.images.shape[-1] == 4 and (posed.train.images[..., 3] == 255).all()
+
+
+@pytest.mark.parametrize("lens", [LENS, {}])
+def test_alpha_that_hides_nothing_is_no_mask(tmp_path: Path, lens: dict[str, float]) -> None:
+    """Phones' and renderers' RGBA, with 255 all over."""
+    folder = write(tmp_path / "capture", lens)
+    before = load(folder)
+    for file in (folder / "images").iterdir():
+        iio.imwrite(file, np.dstack([iio.imread(file), np.full((H, W), 255, np.uint8)]))
+    for _ in range(2):  # the second time from the cache, where a lens was undone
+        posed = load(folder)
+        assert posed.unbounded and not posed.masked
+        np.testing.assert_array_equal(posed.train.images, before.train.images)
+    rgba = iio.imread(folder / "images" / "0004.png")
+    rgba[5:50, 5:50, 3] = 0
+    iio.imwrite(folder / "images" / "0004.png", rgba)
+    posed = load(folder)
+    assert not posed.unbounded and posed.train.images.shape[-1] == 4
 
 
 def test_masks_are_undistorted_too(folder: Path) -> None:
@@ -374,6 +441,16 @@ NAME = "frame 2 ('images/0006.png')"  # the file lists them backwards
         (frame(2, mask_path="none.png"), [NAME, "none.png is missing"]),
         (frame(2, mask_path=3), [NAME, "mask_path is 3"]),
         (top(frames=[]), ["frames is '[]'"]),
+        (top(test_filenames=named(3, 9)), ["test_filenames names 'images/0009.png'", "no frame has"]),
+        (top(val_filenames=["images/\0"]), ["val_filenames names 'images/", "no frame has"]),
+        (top(train_filenames=["n" * 999]), ["train_filenames names 'nnn", "no frame has"]),
+        (top(train_filenames="0001.png"), ["train_filenames is '0001.png'", "expected a list"]),
+        (top(test_filenames=[3]), ["test_filenames is '[3]'", "expected a list"]),
+        (
+            top(train_filenames=named(1, 2), test_filenames=named(2, 3)),
+            ["train_filenames names", "images/0002.png", "held out by test_filenames"],
+        ),
+        (top(test_filenames=named(*range(COUNT))), ["all frames are held out", "nothing to train on"]),
         (top(frames=["x", "y"]), ["frame 0", "no transform_matrix"]),
         (lambda f: edit(f, lambda d: d["frames"].__delitem__(slice(1, None))), ["one frame", "at least 2"]),
         (top(applied_transform=[[1, 2], [3]]), ["applied_transform is no 3x4"]),
@@ -406,7 +483,7 @@ def test_exit_status(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     words = ["capture", f"data.path={folder}", "--inspect", "--out", str(tmp_path / "run")]
     assert main(words) == 0
     assert (tmp_path / "run" / "inspect.png").is_file()
-    assert "transforms, because data.format=transforms" in capsys.readouterr().out
+    assert "transforms, because the folder holds transforms.json" in capsys.readouterr().out
     (folder / "images" / "0004.png").unlink()
     assert main(words) == 2
     lines = capsys.readouterr().err.splitlines()

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from render.errors import InshaderError
-from scenes.images import read_image, read_images, reduce_image, reduced_size
+from scenes.images import read_image, read_images, reduce_image, reduced_size, stacked
+from tests.scenes.test_png16 import encoded
 
 rng = np.random.default_rng(0)
 
@@ -85,6 +86,60 @@ def test_kinds_of_pictures(tmp_path: Path) -> None:
     assert read_image(tmp_path / "clear.png").shape == (5, 7, 4)
     iio.imwrite(tmp_path / "deep.png", np.full((5, 7), 40000, np.uint16))
     assert read_image(tmp_path / "deep.png").tolist() == np.full((5, 7, 3), 40000).tolist()
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "LAB", "YCbCr"])
+def test_colours_that_are_neither_grey_nor_rgb(tmp_path: Path, mode: str) -> None:
+    """Four channels of ink are not RGB and alpha."""
+    file = tmp_path / ("print.jpg" if mode == "CMYK" else "print.tif")
+    Image.fromarray(rng.integers(0, 256, (5, 7, 3), np.uint8)).convert(mode).save(file)
+    with pytest.raises(
+        InshaderError, match=f"print.*: its colours are {mode}, expected grey or RGB"
+    ) as caught:
+        read_image(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_transparent_colour(tmp_path: Path) -> None:
+    """tRNS of pictures without a palette: (2, 3) is of that colour, alone."""
+    for name, shape, dtype in (
+        ("grey", (5, 7), np.uint8),
+        ("rgb", (5, 7, 3), np.uint8),
+        ("deep_grey", (5, 7), np.uint16),
+        ("deep_rgb", (5, 7, 3), np.uint16),
+    ):
+        picture = rng.integers(0, 100, shape).astype(dtype)
+        picture[2, 3] = [200, 150, 170] if len(shape) == 3 else 200
+        file = tmp_path / f"{name}.png"
+        clear = tuple(map(int, np.atleast_1d(picture[2, 3])))
+        if name == "deep_rgb":
+            file.write_bytes(encoded(picture, [0], clear=clear))
+        else:
+            Image.fromarray(picture).save(file, transparency=clear if len(clear) == 3 else clear[0])
+        got = read_image(file)
+        assert got.dtype == dtype and got.shape == (5, 7, 4), name
+        assert (got[..., :3] == picture.reshape(5, 7, -1)).all(), name
+        assert np.argwhere(got[..., 3] == 0).tolist() == [[2, 3]], name
+        assert (np.unique(got[..., 3]) == [0, np.iinfo(dtype).max]).all(), name
+
+
+def test_palette_with_alpha(tmp_path: Path) -> None:
+    """Its first channel holds places in the palette, no grey."""
+    palette = Image.fromarray(rng.integers(0, 256, (5, 7, 3), np.uint8)).quantize(16)
+    palette.convert("PA").save(tmp_path / "pa.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "pa.tif"), np.asarray(palette.convert("RGBA")))
+
+
+def test_alpha_that_hides_nothing_is_dropped() -> None:
+    opaque = rng.integers(0, 256, (4, 4, 4), np.uint8)
+    opaque[..., 3] = 255
+    assert (stacked([opaque, opaque[..., :3]]) == opaque[..., :3]).all()
+    deep = opaque[..., :3].astype(np.uint16)
+    assert stacked([deep, opaque]).shape == (2, 4, 4, 3)
+    assert (stacked([opaque, opaque], masked=True) == opaque).all()
+    clear = opaque.copy()
+    clear[1, 2, 3] = 254
+    assert (stacked([opaque, clear]) == [opaque, clear]).all()
 
 
 def test_mixed_set_takes_the_widest_kind(tmp_path: Path) -> None:

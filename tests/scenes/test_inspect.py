@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from scenes import PosedImages, Views, load_dataset, load_scene
 from scenes import inspect as inspection
 from scenes.dataset import Dataset, Surface, coverage
 from scenes.inspect import PANEL, Inspection, inspect
+from tests.scenes.conftest import sphere_picture
 from training.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +99,85 @@ def test_without_alpha(blender_folder: Path) -> None:
     assert rows["alpha"].startswith("none")
     assert "box by silhouettes" not in rows
     assert not found.warnings
+
+
+def as_dtu(cameras: list[Camera], pictures: list[np.ndarray], folder: Path) -> None:
+    """Without mask/; the unit sphere is half as wide as what the cameras see."""
+    (folder / "image").mkdir(parents=True)
+    matrices = {}
+    for i, (found, picture) in enumerate(zip(cameras, pictures, strict=True)):
+        iio.imwrite(folder / "image" / f"{i:03d}.png", picture)
+        k = np.array([[found.fl_x, 0, found.cx - 0.5], [0, found.fl_y, found.cy - 0.5], [0, 0, 1]])
+        pose = found.world_from_camera @ np.diag([1, -1, -1, 1])
+        matrices[f"world_mat_{i}"] = np.eye(4)
+        matrices[f"world_mat_{i}"][:3] = k @ np.linalg.inv(pose)[:3]
+        matrices[f"scale_mat_{i}"] = np.diag([0.8, 0.8, 0.8, 1])
+    np.savez(folder / "cameras_sphere.npz", **matrices)  # type: ignore[arg-type]
+
+
+def as_nsvf(cameras: list[Camera], pictures: list[np.ndarray], folder: Path) -> None:
+    for name in ("rgb", "pose"):
+        (folder / name).mkdir(parents=True)
+    for i, (found, picture) in enumerate(zip(cameras, pictures, strict=True)):
+        iio.imwrite(folder / "rgb" / f"{min(i, 1)}_{i:03d}.png", picture)
+        pose = found.world_from_camera @ np.diag([1, -1, -1, 1])
+        np.savetxt(folder / "pose" / f"{min(i, 1)}_{i:03d}.txt", pose)
+    (folder / "intrinsics.txt").write_text(f"{cameras[0].fl_x} {cameras[0].cx} {cameras[0].cy}\n")
+    (folder / "bbox.txt").write_text("-0.6 -0.8 -0.7 1 0.8 0.7 0.1\n")
+
+
+def as_blender(cameras: list[Camera], pictures: list[np.ndarray], folder: Path) -> None:
+    folder.mkdir()
+    frames = []
+    for i, (found, picture) in enumerate(zip(cameras, pictures, strict=True)):
+        iio.imwrite(folder / f"{i}.png", picture)
+        frames.append({"file_path": f"{i}", "transform_matrix": found.world_from_camera.tolist()})
+    text = json.dumps({"fl_x": cameras[0].fl_x, "frames": frames})
+    (folder / "transforms_train.json").write_text(text)
+
+
+# 1.1 of what the cameras see across, from 4.5 away.
+SEEN = 1.1 * np.hypot(4, 2) * np.tan(0.35)
+
+
+@pytest.mark.parametrize("opaque", [False, True])
+@pytest.mark.parametrize(
+    ("write", "reader", "box"),
+    [
+        (as_blender, "blender", [[-SEEN] * 3, [SEEN] * 3]),
+        (as_dtu, "dtu", [[-0.8] * 3, [0.8] * 3]),
+        (as_nsvf, "nsvf", [[-0.6, -0.8, -0.7], [1, 0.8, 0.7]]),
+    ],
+)
+def test_bounded_without_alpha(
+    tmp_path: Path,
+    write: Callable[[list[Camera], list[np.ndarray], Path], None],
+    reader: str,
+    box: list[list[float]],
+    opaque: bool,
+) -> None:
+    """Layouts whose sets show an object in a box: all of the box is learnt, and nothing around it. Alpha that
+    hides nothing changes none of that."""
+    turns = 2 * np.pi * np.arange(9) / 9
+    places = 4 * np.stack([np.cos(turns), np.sin(turns), np.full(9, 0.5)], -1)
+    cameras = [look_at(place, (0, 0, 0), (0, 0, 1), 32, 32, 0.7) for place in places]
+    pictures = [sphere_picture(found, np.array([0.2, 0, 0]), 0.6)[..., :3] for found in cameras]
+    if opaque:
+        pictures = [np.dstack([picture, np.full((32, 32), 255, np.uint8)]) for picture in pictures]
+    write(cameras, pictures, tmp_path / "set")
+    scene = load_scene(SCENE, [f"data.path={tmp_path / 'set'}", "data.format=auto"])
+    posed = load_dataset(scene)
+    assert isinstance(posed, PosedImages)
+    assert not posed.unbounded and not posed.masked and posed.train.images.shape[-1] == 3
+    source = np.linalg.inv(posed.world_from_source)
+    np.testing.assert_allclose(posed.bounds @ source[:3, :3].T + source[:3, 3], box, atol=1e-5)
+    found = inspect(scene)
+    rows = dict(found.rows)
+    assert rows["reader"].startswith(f"{reader}, because the folder holds")
+    assert rows["resolution"] == "32x32, RGB, uint8" and rows["alpha"].startswith("none")
+    assert rows["around the box"].startswith("nothing: ")
+    assert "box by silhouettes" not in rows and not found.warnings
+    assert found.picture.shape == (PANEL, 2 * PANEL, 3)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import trimesh
 
 from render.errors import InshaderError
 from scenes import PosedImages, load_dataset, load_scene, mesh
@@ -60,6 +61,30 @@ def test_bounds_in_units_of_the_file(square: Path) -> None:
     corner = np.array([1, 2, 3, 1.0])
     assert np.allclose((posed.world_from_source @ corner)[:3], posed.bounds[1])
     assert np.argsort(posed.bounds[1]).tolist() == [1, 2, 0]  # x = the file's z, y = its x, z = its y
+
+
+def test_far_from_the_origin(tmp_path: Path) -> None:
+    """As scans in the coordinates of a country: half a unit is float32's step at 5,000,000."""
+    shift = np.array([500_000.25, 120.5, 5_000_000.125])  # y is up
+    found = []
+    for name, centre in (("here", np.zeros(3)), ("far", shift)):
+        ball = trimesh.creation.icosphere(subdivisions=2)
+        lines = [f"v {x!r} {y!r} {z!r}" for x, y, z in (ball.vertices + centre).tolist()]
+        lines += [f"f {a} {b} {c}" for a, b, c in ball.faces + 1]
+        (tmp_path / f"{name}.obj").write_text("\n".join(lines))
+        found.append(load(tmp_path / f"{name}.obj"))
+    here, far = found
+    # What is left of 16 digits moves an edge by 1e-9, and a sample of a pixel here or there with it.
+    assert np.abs(here.train.images.astype(int) - far.train.images).max() <= 16
+    assert (here.train.images == far.train.images).mean() > 0.999
+    for camera, other in zip(here.test.cameras, far.test.cameras, strict=True):
+        np.testing.assert_allclose(camera.world_from_camera, other.world_from_camera, atol=1e-6)
+    for point in ([0, 0, 0], [1, 0.5, -2]):
+        place = here.world_from_source @ [*point, 1]
+        np.testing.assert_allclose(far.world_from_source @ [*(point + shift), 1], place, atol=1e-6)
+    low, high = shift - 2, shift + np.array([1, 1.5, 1])
+    posed = load(tmp_path / "far.obj", f"data.bounds={[low.tolist(), high.tolist()]}")
+    np.testing.assert_allclose((posed.world_from_source @ [*high, 1])[:3], posed.bounds[1], atol=1e-6)
 
 
 def test_cached_by_content(square: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,10 @@ def test_without_test_pictures_and_without_digits(tmp_path: Path) -> None:
         (lambda f: (f / "pose/0_b.txt").write_text("1 2 3"), "0_b.txt: expected a 4x4 matrix"),
         (lambda f: (f / "pose/0_b.txt").write_text("a b c d"), "0_b.txt: expected numbers"),
         (lambda f: np.savetxt(f / "pose/0_b.txt", np.diag([1, 1, -1, 1])), "0_b.txt: the pose is mirrored"),
-        (lambda f: np.savetxt(f / "pose/0_b.txt", np.diag([2, 2, 2, 1])), "0_b.txt: holds no rotation"),
+        (
+            lambda f: np.savetxt(f / "pose/0_b.txt", np.diag([2, 2, 2, 1])),
+            "0_b.txt: the pose holds no rotation",
+        ),
         (lambda f: (f / "intrinsics.txt").write_text("0 20 14"), "focal lengths 0 and 0"),
         (lambda f: (f / "intrinsics.txt").write_text("50 90 14"), r"principal point \(90, 14\)"),
         (lambda f: (f / "intrinsics.txt").write_text("50"), "expected a matrix of intrinsics"),

@@ -18,8 +18,9 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def encoded(pixels: np.ndarray, filters: list[int], interlace: int = 0) -> bytes:
-    """A 16-bit PNG whose rows use these filters in turn, as the specification defines them."""
+def encoded(pixels: np.ndarray, filters: list[int], interlace: int = 0, clear: tuple[int, ...] = ()) -> bytes:
+    """A 16-bit PNG whose rows use these filters in turn, as the specification defines them; ``clear`` is a
+    transparent colour."""
     h, w, channels = pixels.shape
     rows = pixels.astype(">u2").reshape(h, -1).view(np.uint8).astype(int)
     step, body = 2 * channels, b""
@@ -36,6 +37,7 @@ def encoded(pixels: np.ndarray, filters: list[int], interlace: int = 0) -> bytes
         body += bytes([kind, *line])
     head = struct.pack(">IIBBBBB", w, h, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, interlace)
     parts = [chunk(b"IDAT", part) for part in (zlib.compress(body)[:20], zlib.compress(body)[20:])]
+    parts[:0] = [chunk(b"tRNS", struct.pack(f">{len(clear)}H", *clear))] if clear else []
     return SIGNATURE + chunk(b"IHDR", head) + b"".join(parts) + chunk(b"IEND", b"")
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from render.errors import InshaderError
 from scenes.scene import Scene, bundled_scenes, load_scene
+from training.cli import main
 
 
 def write(folder: Path, text: str | bytes, name: str = "mine.yaml") -> Path:
@@ -150,6 +151,21 @@ def test_no_such_scene(name: str) -> None:
     with pytest.raises(InshaderError) as caught:
         load_scene(name)
     assert name != "quickstrat" or "did you mean quickstart?" in str(caught.value)
+
+
+NOBODY = "~no-such-user/x"
+
+
+def test_the_home_of_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InshaderError, match=r"scene '~no-such-user/x': nobody knows .*'~no-such-user'"):
+        load_scene(NOBODY)
+    scene = load_scene("quickstart", [f"data.path={NOBODY}"])
+    with pytest.raises(InshaderError, match=r"data\.path '~no-such-user/x': nobody knows"):
+        assert scene.data_path
+    with pytest.raises(InshaderError, match=r"path '~no-such-user/x': nobody knows"):
+        scene.find(NOBODY)
+    assert main([NOBODY, "--inspect"]) == main(["quickstart", f"data.path={NOBODY}", "--inspect"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
 
 
 def test_unreadable_scene(tmp_path: Path) -> None:

@@ -55,6 +55,24 @@ def test_distances_from_a_ball(tmp_path: Path, up: str) -> None:
     assert (found.points.dtype, found.distances.dtype) == (np.float32, np.float32)
 
 
+def test_far_from_the_origin(tmp_path: Path) -> None:
+    """As scans in the coordinates of a country: half a unit is float32's step at 5,000,000."""
+    made, shift = ball(3), np.array([500_000.25, 5_000_000.125, 120.5])
+    here = load(write(tmp_path, made))
+    lines = [f"v {x!r} {y!r} {z!r}" for x, y, z in (made.vertices + shift).tolist()]
+    lines += [f"f {a} {b} {c}" for a, b, c in made.faces + 1]
+    (tmp_path / "far.obj").write_text("\n".join(lines))
+    far = load(tmp_path / "far.obj")
+    assert len(far.vertices) == len(made.vertices) and len(far.faces) == len(made.faces)
+    centre = (far.world_from_source @ [*(CENTRE + shift), 1])[:3]
+    scale = np.cbrt(np.linalg.det(far.world_from_source[:3, :3]))
+    np.testing.assert_allclose(centre, 0, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(far.vertices, axis=1), RADIUS * scale, atol=1e-6)
+    np.testing.assert_allclose(far.bounds, here.bounds, atol=1e-6)
+    truth = np.linalg.norm(far.points, axis=1) - RADIUS * scale
+    assert np.abs(far.distances - truth).max() < 4 * SAG * RADIUS * scale  # a quarter of the triangles
+
+
 def test_shares_and_order(tmp_path: Path) -> None:
     found = load(write(tmp_path, ball(3)))
     on = found.distances == 0
