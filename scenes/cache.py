@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scenes.scene import expanded
+
 
 def cache_folder() -> Path:
     """$INSHADER_CACHE, else $XDG_CACHE_HOME/inshader, else ~/.cache/inshader."""
     chosen = os.environ.get("INSHADER_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return expanded(chosen, "INSHADER_CACHE")
     base = os.environ.get("XDG_CACHE_HOME")
     return Path(base or "~/.cache").expanduser() / "inshader"
 

@@ -72,6 +72,11 @@ def load_dataset(scene: Scene) -> Dataset:
 
         return read_dtu(path, scene)
     if not any((path / name).is_file() for name, found in FILES.items() if found == kind):
+        there = next((found for name, found in FILES.items() if (path / name).is_file()), None)
+        if there is not None:
+            raise InshaderError(
+                f"data.format={kind}: {path} is a folder of {there}: expected {there}, or auto"
+            )
         raise InshaderError(_unfamiliar(path))
     if kind == "transforms":
         from scenes.capture import read_capture
@@ -123,7 +128,12 @@ def _unfamiliar(path: Path) -> str:
     entries = sorted(path.iterdir())
     names = [entry.name for entry in entries]
     for folder in (path, *(entry for entry in entries if entry.is_dir() and entry.name.startswith("images"))):
-        count = sum(entry.suffix.lower() in PICTURE_EXTENSIONS for entry in folder.iterdir())
+        suffixes = [entry.suffix.lower() for entry in folder.iterdir()]
+        if any(suffix in (".heic", ".heif") for suffix in suffixes):
+            return (
+                f"data.path: {folder} holds HEIC, which is not read: expected JPEG or PNG, and poses of them"
+            )
+        count = sum(suffix in PICTURE_EXTENSIONS for suffix in suffixes)
         if count > 1:
             return f"data.path: {folder} holds {count} pictures and {POSES}"
     found = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "") if names else "nothing"

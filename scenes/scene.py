@@ -164,7 +164,7 @@ class Scene(Section):
         Raises:
             InshaderError: it lies in the home folder of somebody unknown; the message names ``key``.
         """
-        path = _expanded(text, key)
+        path = expanded(text, key)
         if self._folder is not None and not path.exists() and (self._folder / path).exists():
             return self._folder / path
         return path
@@ -203,7 +203,7 @@ def load_scene(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Scene
     return scene
 
 
-def _expanded(text: str, what: str) -> Path:
+def expanded(text: str, what: str) -> Path:
     """A path that may begin with ``~`` or ``~user``."""
     try:
         return Path(text).expanduser()
@@ -215,7 +215,7 @@ def _expanded(text: str, what: str) -> Path:
 
 
 def _find_scene(name: str) -> Path:
-    path, bundled = _expanded(name, "scene"), bundled_scenes()
+    path, bundled = expanded(name, "scene"), bundled_scenes()
     try:
         if path.is_file():
             return path

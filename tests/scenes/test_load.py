@@ -18,7 +18,7 @@ from scenes import load_dataset, load_scene
         (["data.format=mesh", "data.path={}/none.obj"], ["there is no"]),
         (
             ["data.format=auto", "data.path={}"],
-            ["holds a.txt, other", "expected a folder with transforms_train.json"],
+            ["holds a.txt, other, phone", "expected a folder with transforms_train.json"],
         ),
         (["data.format=auto", "data.path={}/a.txt"], ["a.txt is not such a file", ".obj"]),
         (["data.format=auto", "data.path={}/other"], ["holds nothing"]),
@@ -27,12 +27,20 @@ from scenes import load_dataset, load_scene
             ["data.format=blender", "data.path={}/other"],
             ["holds nothing"],
         ),
+        (
+            ["data.format=transforms", "data.path={}/posed"],
+            ["is a folder of colmap: expected colmap, or auto"],
+        ),
+        (["data.format=auto", "data.path={}/phone"], ["phone/images holds HEIC", "JPEG or PNG"]),
     ],
 )
 def test_what_is_found_and_what_is_accepted(tmp_path: Path, overrides: list[str], parts: list[str]) -> None:
     folder = tmp_path / "data"
     (folder / "other").mkdir(parents=True)
     (folder / "a.txt").write_text("")
+    for name in ("posed/sparse/0/cameras.bin", "phone/images/IMG_1.HEIC"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(b"")
     with pytest.raises(InshaderError) as caught:
         load_dataset(load_scene("quickstart", [override.format(folder) for override in overrides]))
     for part in parts:
