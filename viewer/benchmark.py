@@ -89,7 +89,8 @@ def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
         for label, key in (("PSNR", "baked"), ("foreground", "foreground")):
             if results["psnr"][key] is not None:
                 found.append((label, f"{results['psnr'][key]:.2f} dB"))
-        found.append(("SSIM", f"{results['ssim']['baked']:.4f}"))
+        if results["ssim"]["baked"] is not None:
+            found.append(("SSIM", f"{results['ssim']['baked']:.4f}"))
     return [
         *found,
         ("frame", f"{results['ms']['median']:.2f} ms median, {results['ms']['p95']:.2f} ms p95"),

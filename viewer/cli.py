@@ -34,9 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=command.size,
         help="of the window; else the first view's shape, 800 long, and room for the panel",
     )
-    parser.add_argument(
-        "--frames", metavar="N", type=int, help="end after so many frames, to time how long they take"
-    )
+    parser.add_argument("--frames", metavar="N", type=_count, help="end after so many frames")
     return command.run(_view, parser.parse_args(argv))
 
 
@@ -68,6 +66,12 @@ def _view(args: argparse.Namespace) -> None:
             write_settings(path, chosen)
     except OSError as error:  # no reason to fail: everything was shown
         print(f"render-view: {path}: settings cannot be kept ({error.strerror})", file=sys.stderr)
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is not a number of frames: expected 1 or more")
+    return int(text)
 
 
 def _fitting(camera: Camera | None, panel: bool) -> tuple[int, int]:

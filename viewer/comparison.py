@@ -62,8 +62,16 @@ class Comparison:
             lines.append(f"benchmark: picture {self.benchmark.done} of {self.benchmark.total}")
         return lines
 
-    def work(self, renderer: Renderer, index: int | None, seen: Any, how: Mapping[str, Any]) -> bool:
-        """Go on with what was begun, for no longer than a frame; True if the renderer drew for it.
+    def measure(self, renderer: Renderer) -> None:
+        """Begin the benchmark."""
+        self.benchmark = Benchmark(renderer, self.truth)
+
+    def stop(self) -> None:
+        """End it before its time, or forget what it found."""
+        self.benchmark = None
+
+    def work(self, renderer: Renderer, index: int | None, seen: Any, how: Mapping[str, Any]) -> None:
+        """Go on with what was begun, for no longer than a frame, which the renderer may draw for it.
 
         Args:
             index: the held-out view that the camera rests at.
@@ -71,7 +79,7 @@ class Comparison:
             how: further arguments of ``Renderer.draw``.
 
         Raises:
-            InshaderError, OSError: the pictures cannot be read, or the benchmark's not drawn; once.
+            InshaderError, OSError: the pictures cannot be read, or one not be drawn; once.
         """
         self.truth.poll()
         if self.measuring and self.benchmark is not None:
@@ -80,14 +88,14 @@ class Comparison:
             except InshaderError:
                 self.benchmark = None
                 raise
-            return True
+            return
         if index is None or seen != self._scored:
             self.score, self._job, self._scored = None, None, None
         if self._job is not None and self._job.done:
             job, self._job = self._job, None
             self.score = job.result()
         if index is None or self.truth.pictures is None or self._scored is not None:
-            return False
+            return
+        self._scored = seen  # whether it can be drawn or not
         frame = renderer.draw(renderer.asset.held_out[index], **how)
-        self._job, self._scored = score_job(frame, self.truth, index), seen
-        return True
+        self._job = score_job(frame, self.truth, index)

@@ -10,13 +10,21 @@ FADE = 0.35  # seconds in which the speed falls to 1 / e
 SLOWEST = 0.004  # window heights a second: below that it stands still
 
 
+def _share(end: float, seconds: float, now: float) -> float:
+    """How much of a way counts as recent. Where frames are slow, the events of each come all at once: what
+    they tell is spread over the time that it may have taken."""
+    if seconds <= 0:
+        return float(now - end < RECENT)
+    return min(max(end - (now - RECENT), 0.0) / seconds, 1.0)
+
+
 class Glide:
     """The end of a drag, in fractions of the window's height."""
 
     def __init__(self) -> None:
         self.speed = 0.0, 0.0  # right and down, a second
         self.pan = False
-        self._recent: deque[tuple[float, float, float]] = deque(maxlen=64)
+        self._recent: deque[tuple[float, float, float, float]] = deque()
 
     def __bool__(self) -> bool:
         """Whether it goes on."""
@@ -27,16 +35,18 @@ class Glide:
         self.speed = 0.0, 0.0
         self._recent.clear()
 
-    def dragged(self, right: float, down: float, pan: bool, now: float) -> None:
-        """The pointer went by so much."""
+    def dragged(self, right: float, down: float, pan: bool, now: float, seconds: float = 0.0) -> None:
+        """The pointer went by so much, some time within the ``seconds`` before ``now``."""
         self.speed, self.pan = (0.0, 0.0), pan
-        self._recent.append((now, right, down))
+        while self._recent and now - self._recent[0][0] > RECENT:
+            self._recent.popleft()
+        self._recent.append((now, seconds, right, down))
 
     def let_go(self, now: float) -> None:
         """The drag is over: it goes on as fast as it was within the last moment."""
-        recent = [entry for entry in self._recent if now - entry[0] < RECENT]
+        recent = [(_share(end, seconds, now), *way) for end, seconds, *way in self._recent]
         self._recent.clear()
-        right, down = (sum(entry[axis] for entry in recent) / RECENT for axis in (1, 2))
+        right, down = (sum(entry[0] * entry[axis] for entry in recent) / RECENT for axis in (1, 2))
         self.speed = (right, down) if math.hypot(right, down) > SLOWEST else (0.0, 0.0)
 
     def step(self, seconds: float) -> tuple[float, float]:

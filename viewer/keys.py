@@ -40,7 +40,7 @@ PRESSED = {
     "TAB": ("Tab", "toggle_panel", "show or hide the panel"),
     "F11": ("F11", "toggle_full_screen", "full screen, or a window again"),
     "H": ("H", "toggle_help", "show or hide this help, as ? does"),
-    "ESCAPE": ("Esc", "escape", "close this help, cancel a film, or quit"),
+    "ESCAPE": ("Esc", "escape", "close a list or this help, cancel a film, or quit"),
 }
 ALIASES = {"F12": "P"}  # keys that do what others do
 HELP_CHARACTER = "?"  # by what is typed, since keyboards have it in different places

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from render.asset import asset_path
@@ -20,7 +21,9 @@ def version(name: str) -> tuple[int, int] | None:
 
 def short_name(name: str) -> str:
     """A word for an asset in the names of files: that of its run folder, else of the file."""
-    path = Path(name).resolve()
+    path = Path(name)
+    with suppress(OSError):  # as where the current folder was deleted
+        path = path.resolve()
     word = path.parent.name if path.name == "asset.safetensors" else path.name.removesuffix(".safetensors")
     return re.sub(r"[^\w.-]+", "_", word).strip(".") or "asset"
 

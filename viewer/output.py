@@ -22,6 +22,18 @@ from viewer.session import Session
 from viewer.take import Take
 
 
+def here() -> Path:
+    """The current folder, into which everything is written.
+
+    Raises:
+        InshaderError: it was deleted.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise InshaderError("the current folder was deleted: nothing can be written there") from error
+
+
 def screenshot(session: Session, window: tuple[int, int], folder: Path) -> None:
     """Begin to write what is seen into ``folder``, in the size that the settings give beside a window."""
     if session.take is not None:
@@ -48,10 +60,10 @@ def _exr_steps(session: Session, camera: Camera, path: Path) -> Iterator[int]:
     """The numbers of the one mode, or of that left of the bar, by the renderer alone."""
     mode, tracer = session.sides[0], session.tracer
     if mode == tracing.MODE and tracer is not None:
-        images = tracer.draw(camera).images
+        images = session.pictures.gather(tracer, camera).images  # they are shown in the meantime
         while not tracer.done:
             yield tracer.samples
-            images = tracer.draw(camera).images
+            images = session.pictures.gather(tracer, camera).images
         images = {"colour": images["colour"], "coverage": np.ones_like(images["coverage"])}
         mode = "colour"
     elif mode in session.renderer.driver.MODES:

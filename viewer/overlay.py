@@ -74,6 +74,13 @@ INDEX = np.dtype("u4")  # of vertices; Dear ImGui's own start anew for each of i
 INDICES = {2: "u2", 4: "u4"}  # those, by their size in bytes
 
 
+def in_units(glfw: Any, window: Any, x: float, y: float) -> tuple[float, float]:
+    """A place in a window, as glfw tells it, in units of the desktop: it counts in pixels on some systems."""
+    pixels, scale = glfw.get_framebuffer_size(window)[0], float(glfw.get_window_content_scale(window)[0])
+    ratio = pixels / max(glfw.get_window_size(window)[0], 1) / scale
+    return x * ratio, y * ratio
+
+
 class Draw(NamedTuple):
     """Triangles of one texture within a rectangle of the framebuffer."""
 
@@ -106,7 +113,7 @@ class Overlay:
             io.fonts.add_font_from_file_ttf(str(font), FONT_SIZE)
         self.typing = self.active = False
         self.run = RunPanel()
-        self._popup = False
+        self._popup = self._letting_go = False
         self._windows: list[tuple[float, float, float, float]] = []
         self.textures: dict[int, moderngl.Texture] = {}
         self.program = ctx.program(VERTEX, FRAGMENT)
@@ -136,6 +143,8 @@ class Overlay:
         io.delta_time = max(seconds, 1e-4)
         self._windows.clear()
         imgui.new_frame()
+        if self._letting_go:
+            self._let_go()
         yield imgui
         popups = imgui.PopupFlags_
         self._popup = imgui.is_popup_open("", popups.any_popup_id | popups.any_popup_level)
@@ -162,6 +171,22 @@ class Overlay:
         return self._popup or any(
             left <= x < right and top <= y < bottom for left, top, right, bottom in self._windows
         )
+
+    @property
+    def held(self) -> bool:
+        """Whether a list is open, or a control is held."""
+        return self._popup or self.active
+
+    def let_go(self) -> None:
+        """Close the list, or let the control go as it stands, with the next frame."""
+        self._letting_go = True
+
+    def _let_go(self) -> None:
+        within, popups = self.imgui.internal, self.imgui.PopupFlags_
+        self._letting_go = False
+        within.clear_active_id()
+        if self.imgui.is_popup_open("", popups.any_popup_id | popups.any_popup_level):
+            within.close_popup_to_level(0, True)
 
     def pointer(self, x: float, y: float) -> None:
         """It is there now."""

@@ -141,7 +141,7 @@ def speed_lines(session: Session) -> list[str]:
 
 def _panel(overlay: Overlay, session: Session, size: tuple[int, int], display: tuple[float, float]) -> None:
     imgui = overlay.imgui
-    top = EDGE + STATE_HEIGHT + (WARNING_HEIGHT if session.warning is not None else 0)
+    top = EDGE + STATE_HEIGHT + (WARNING_HEIGHT if session.pictures.warning is not None else 0)
     room = max(display[1] - top - EDGE, 40)
     imgui.set_next_window_pos((EDGE, top))
     imgui.set_next_window_size_constraints((WIDTH, 0), (WIDTH, room))
@@ -229,7 +229,9 @@ def _picture(imgui: Any, session: Session) -> None:
         if changed:
             session.settings = replace(session.settings, scale=percent / 100)
 
-    changed, exposure = imgui.slider_float("exposure", session.exposure, *EXPOSURES, "%+.1f stops")
+    changed, exposure = imgui.slider_float(
+        "exposure", session.exposure, *EXPOSURES, "%+.1f stops", _always(imgui)
+    )
     _tip(imgui, "brightness of the colours shown: each stop doubles the light")
     if changed:
         session.exposure = exposure
@@ -262,7 +264,7 @@ def _camera(imgui: Any, session: Session) -> None:
             _tip(imgui, tip)
         imgui.same_line()
     if imgui.button("reset"):
-        session.reset()
+        session.viewpoint.reset()
     _tip(imgui, "back to the first view (key R)")
     if session.asset.held_out:
         for label, step, tip in (("<", -1, "the held-out view before (key [)"), (">", 1, "next (key ])")):
@@ -280,7 +282,7 @@ def _camera(imgui: Any, session: Session) -> None:
     _tip(imgui, "a drag that is let go of in motion goes on for a while")
     if changed:
         session.settings = replace(session.settings, inertia=inertia)
-    changed, degrees = imgui.slider_float("field of view", degrees, low, high, "%.0f degrees")
+    changed, degrees = imgui.slider_float("field of view", degrees, low, high, "%.0f degrees", _always(imgui))
     _tip(imgui, "the angle between the lower and the upper edge of the picture")
     if changed:
         session.viewpoint.set_fov(math.radians(degrees))
@@ -339,8 +341,8 @@ def _state(overlay: Overlay, session: Session, size: tuple[int, int]) -> None:
     imgui.set_next_window_bg_alpha(OPACITY)
     with overlay.window("state", _plain(imgui)):
         imgui.text_unformatted(state_line(session, size))
-        if session.warning is not None:
-            imgui.text_colored(WARNING_COLOUR, session.warning)
+        if session.pictures.warning is not None:
+            imgui.text_colored(WARNING_COLOUR, session.pictures.warning)
 
 
 def _results(overlay: Overlay, session: Session, display: tuple[float, float]) -> None:

@@ -36,7 +36,6 @@ class Path:
         self.time = 0.0
         self.playing = False
         self.selected: int | None = None
-        self.changes = 0  # counts, for whoever keeps something made of the path
 
     @property
     def times(self) -> list[float]:
@@ -119,7 +118,6 @@ class Path:
     def _changed(self, selected: int | None) -> None:
         self.selected, self.playing = selected, False
         self.time = min(self.time, self.seconds)
-        self.changes += 1
 
     # --- preview ------------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from render.camera import Camera
@@ -135,7 +134,7 @@ def written(imgui: Any, session: Session, size: tuple[int, int]) -> None:
         _under_way(imgui, session)
         return
     if imgui.button("screenshot"):
-        output.screenshot(session, size, Path.cwd())
+        session.tasks.attempt(lambda: output.screenshot(session, size, output.here()))
     imgui.set_item_tooltip(f"write the picture, {w} x {h} pixels, into the current folder (key P)")
     imgui.same_line()
     changed, exr = imgui.checkbox("as numbers (.exr)", session.settings.exr)
@@ -146,14 +145,14 @@ def written(imgui: Any, session: Session, size: tuple[int, int]) -> None:
     if changed:
         session.settings = replace(session.settings, exr=exr)
     if imgui.button("film"):
-        session.tasks.attempt(lambda: output.film(session, size, Path.cwd()))
+        session.tasks.attempt(lambda: output.film(session, size, output.here()))
     imgui.set_item_tooltip(
         f"write a video (.mp4), {w - w % 2} x {h - h % 2} pixels, of the camera path, "
         "or once around where it has no keys, with all that is seen now"
     )
     imgui.same_line()
     if imgui.button("path as JSON"):
-        session.tasks.attempt(lambda: output.save_path(session, size, Path.cwd()))
+        session.tasks.attempt(lambda: output.save_path(session, size, output.here()))
     imgui.set_item_tooltip(
         "write the camera path, or where it has no keys the camera, for render-export --camera; "
         "dropped on the window it is opened again"

@@ -25,7 +25,8 @@ def score_lines(session: Session) -> list[str]:
         return ["comparing ..."]
     exact = "the same as the truth" if score.psnr is None else f"PSNR {score.psnr:.2f} dB"
     inside = "" if score.foreground is None else f", foreground {score.foreground:.2f} dB"
-    return [f"view {session.viewpoint.standing + 1}: {exact}{inside}", f"SSIM {score.ssim:.4f}"]
+    alike = [] if score.ssim is None else [f"SSIM {score.ssim:.4f}"]
+    return [f"view {session.viewpoint.standing + 1}: {exact}{inside}", *alike]
 
 
 def section(imgui: Any, session: Session) -> None:
@@ -59,11 +60,11 @@ def benchmark_button(imgui: Any, session: Session) -> None:
     """Of the side panel."""
     if session.comparison.measuring:
         if imgui.button("stop"):
-            session.stop()
+            session.comparison.stop()
         imgui.set_item_tooltip("end the benchmark (key B)")
     else:
         if imgui.button("benchmark"):
-            session.measure()
+            session.comparison.measure(session.renderer)
         imgui.set_item_tooltip("time and score the held-out views, as render-bench does (key B)")
 
 
@@ -84,7 +85,7 @@ def show_results(imgui: Any, session: Session) -> None:
     if "psnr" in results:
         _chart(imgui, session, results["psnr"]["per_view"])
     if imgui.button("close##results"):
-        session.stop()
+        session.comparison.stop()
     imgui.set_item_tooltip("forget these results")
 
 

@@ -22,7 +22,6 @@ from render.camera_path import read_path
 from render.errors import InshaderError
 from render.renderer import Renderer
 from viewer import comparison, tracing
-from viewer.benchmark import Benchmark
 from viewer.comparison import Comparison
 from viewer.crop import Crop
 from viewer.fly import FAST, SPEEDS, Fly
@@ -83,12 +82,12 @@ class Session:
         self.library = Library(assets, awaited)
         self.tasks = Tasks()
         self.tell, self.later = self.tasks.tell, self.tasks.later
-        self.viewpoint = Viewpoint(assets[0][1], self.tell)
+        self.path = CameraKeys()
+        self.viewpoint = Viewpoint(assets[0][1], self.tell, taken=lambda: self.path.play(False))
         self.pictures = Sides(ctx)
         self.comparison = Comparison(assets[0][1])
         self.puppeteer = Puppeteer(assets[0][1], self.tasks)
         self.tracer: PathTracer | None = None
-        self.path = CameraKeys()
         self.take: Take | None = None
         self.log: TrainingLog | None = None
         self.index = -1
@@ -101,7 +100,7 @@ class Session:
         self.crop = Crop()
         self.help = False
         self._drawn: tuple[Any, ...] = ()  # what the frame shows
-        self._announced: tuple[Any, ...] = ()  # what was told to be compiled
+        self._announced: tuple[Any, ...] = ()  # modes that were told to be compiled
         self._seen: tuple[Any, ...] = ()  # view, deformation and crop, as they were last
         self.rested = False
         self._moved = -REST  # when one of them was seen to change
@@ -132,12 +131,21 @@ class Session:
         if self.take is not None:
             self.take.cancel()
             self.tell(f"given up: {self.take.path}")
-            self.take, self._drawn = None, ()
+            self.take = None
+            self._forget()
+
+    def _forget(self) -> None:
+        """Something else was drawn than what is seen, whose textures may be gone."""
+        self._drawn = ()
+        self.pictures.forget()
 
     def _compare(self) -> None:
-        index = self.viewpoint.standing if self.at_rest else None
-        if self.comparison.work(self.renderer, index, self._shown, self.how):
-            self._drawn = ()  # the frame has been drawn over
+        index, before = self.viewpoint.standing if self.at_rest else None, self.renderer.frames
+        try:
+            self.comparison.work(self.renderer, index, self._shown, self.how)
+        finally:
+            if self.renderer.frames != before:
+                self._forget()
 
     def _take_step(self) -> None:
         take = self.take
@@ -145,9 +153,9 @@ class Session:
         try:
             take.step()
         finally:
-            self._drawn = ()
             if take.over:
                 self.take = None
+                self._forget()
                 self.pace.times.clear()  # the next frame makes the textures anew
         if take.over:
             self.tell(f"written: {take.path}")
@@ -164,11 +172,6 @@ class Session:
         going = None if self.log is None else (self.log.step, self.log.live)
         score = self.comparison.score
         return *self.notices, going, score
-
-    @property
-    def warning(self) -> str | None:
-        """What the driver has to say about the frame, as of a camera that the asset was not made for."""
-        return None if self.pictures.frame is None else self.pictures.frame.warning
 
     # --- assets -------------------------------------------------------------------------------------------
 
@@ -234,8 +237,8 @@ class Session:
         self.index, self.asset, self.renderer = index, asset, renderer
         self.tracer = None
         self.puppeteer.follow(asset)
-        self._drawn, self._announced = (), ()
-        self.pictures.forget()
+        self._announced = ()
+        self._forget()
         self.pace.restart()
         folder = asset_path(name).parent if self.library.is_file(name) else None
         if self.log is None or folder is None or self.log.path.parent != folder:
@@ -246,7 +249,7 @@ class Session:
         self.viewpoint.asset = asset
         if not comparable:
             self.crop.fit(asset)
-            self.reset()
+            self.viewpoint.reset()
         elif not same_cameras(before, asset.held_out):
             self.viewpoint.leave()
         if tracing.MODE in (self.mode, self.other):
@@ -307,14 +310,6 @@ class Session:
         absent = {*(() if known else comparison.MODES), *(() if self.tracer else (tracing.MODE,))}
         return tuple("colour" if mode in absent else mode for mode in chosen)
 
-    def measure(self) -> None:
-        """Begin the benchmark."""
-        self.comparison.benchmark = Benchmark(self.renderer, self.comparison.truth)
-
-    def stop(self) -> None:
-        """End it before its time."""
-        self.comparison.benchmark = None
-
     @property
     def how(self) -> dict[str, Any]:
         """What the renderer is given besides the view: arguments of ``Renderer.draw``."""
@@ -332,11 +327,6 @@ class Session:
         if self.path.playing:
             self.path.advance(seconds)
             self.show_path()
-
-    def reset(self) -> None:
-        """The first view."""
-        self.path.playing = False
-        self.viewpoint.reset()
 
     def wheel(self, steps: float) -> None:
         """It zooms; in flight it sets the speed."""
@@ -367,8 +357,12 @@ class Session:
     def busy(self) -> bool:
         """Whether the next frame differs without another event."""
         moving = self.path.playing or bool(self.viewpoint.glide) or self._shown != self._seen
-        at_work = bool(self.tasks) or self.comparison.drawing or self.take is not None or self.gathering
-        return at_work or moving or self.puppeteer.playing or self.settings.continuous
+        return self.at_work or self.gathering or moving or self.puppeteer.playing or self.settings.continuous
+
+    @property
+    def at_work(self) -> bool:
+        """Whether something goes on that need not be seen."""
+        return bool(self.tasks) or self.comparison.drawing or self.take is not None
 
     @property
     def _traced(self) -> bool:
@@ -377,8 +371,9 @@ class Session:
 
     @property
     def gathering(self) -> bool:
-        """Whether one is seen that gets better with the next frame."""
-        return self._traced and self.tracer is not None and not self.tracer.done
+        """Whether one is seen that gets better with the next frame; not where it could not be drawn."""
+        drawn = self._traced and bool(self.pictures.modes)
+        return drawn and self.tracer is not None and not self.tracer.done
 
     @property
     def at_rest(self) -> bool:
@@ -394,37 +389,43 @@ class Session:
         self.rested = not moving
         self.pace.scale = self._scale(size, moving)
         benchmark = self.comparison.benchmark
-        if benchmark is not None and benchmark.results is None and benchmark.frame is not None:
-            self.pictures.screen.show(benchmark.frame.texture, target, size, "colour", whole=True)
+        measured = None if benchmark is None or benchmark.results is not None else benchmark.frame
+        if measured is not None and measured.current:  # a screenshot may have drawn it over
+            self.pictures.screen.show(measured.texture, target, size, "colour", whole=True)
             return
         if self.take is not None and self.pictures.modes:
             self.pictures.present(target, size, self.split, whole=True, **self.looks)
             return
         quick = moving and self.renderer.previews
         wanted = (*self._shown, quick, self._plain, self.sides, scaled(size, self.pace.scale))
-        anew = wanted != self._drawn or not self.pictures.modes or self.settings.continuous
-        if anew and not self._compiled(wanted):
-            anew = False
-        if anew or self.gathering:
+        again = self.settings.continuous and bool(self.pictures.modes)
+        anew = wanted != self._drawn or again
+        if self._compiled() if anew else self.gathering:
             if wanted[-2:] != self._drawn[-2:] and not self.settings.auto:
                 self.pace.times.clear()  # another size or mode
-            if anew or self.tracer is None:
-                camera = self.viewpoint.camera(wanted[-1])
-                self.draw_sides(camera, self.viewpoint.standing, quick, eight_bit=self._plain)
+            self._drawn = wanted  # whether it can be drawn or not: why not is told once
+            if self.tasks.attempt(lambda: self._draw(wanted[-1], quick, anew), "picture"):
+                self.ctx.finish()  # the time of a frame is its own, and no picture lags behind the pointer
+                self._count(time.monotonic() - now, moving)
             else:
-                self.pictures.gather(self.tracer, self.viewpoint.camera(wanted[-1]))
-            self.ctx.finish()  # the time of a frame is its own, and no picture lags behind the pointer
-            self._drawn = wanted
-            self._count(time.monotonic() - now, moving)
+                self.pictures.forget()
         self.pictures.present(target, size, self.split, **self.looks)
 
-    def _compiled(self, wanted: tuple[Any, ...]) -> bool:
-        """Whether that can be drawn without a wait; if not, it is told, the first time."""
+    def _draw(self, size: tuple[int, int], quick: bool, anew: bool) -> None:
+        """The picture in ``size`` pixels, or a sample more of it."""
+        camera = self.viewpoint.camera(size)
+        if anew or self.tracer is None:
+            self.draw_sides(camera, self.viewpoint.standing, quick, eight_bit=self._plain)
+        else:
+            self.pictures.gather(self.tracer, camera)
+
+    def _compiled(self) -> bool:
+        """Whether the modes can be drawn without a wait; if not, it is told, the first time."""
         modes = [mode for mode in self.sides if mode in self.renderer.driver.MODES]
-        ready = all(self.renderer.ready(mode) for mode in modes)
-        if ready or wanted == self._announced or not self.pictures.modes:
-            return True
+        wanted, before = (*modes, self.puppeteer.deformation is not None), self._announced
         self._announced = wanted
+        if all(map(self.renderer.ready, modes)) or wanted == before or not self.pictures.modes:
+            return True
         self.later("compiling shaders ...", lambda: None)
         return False
 
@@ -443,8 +444,8 @@ class Session:
 
     @property
     def _plain(self) -> bool:
-        """Whether colours are shown as they were drawn, so that 8 bits of them are enough."""
-        return self.exposure == 0 and self.background is None
+        """Whether colours are shown as they were drawn and none is above 1, so that 8 bits are enough."""
+        return self.exposure == 0 and self.background is None and float(peak_of(self.asset)) <= 1
 
     def look(self) -> None:
         """Bring what the last frame cost up to date, for whoever wants to read it."""
@@ -470,15 +471,9 @@ class Session:
         """How pictures are shown: arguments of ``Screen.show``."""
         shift = np.zeros(3) if self.background is None else self.background - self.asset.background
         return {
-            "reach": self._reach if "depth" in self.sides else (0.0, 1.0),
+            "reach": self.viewpoint.reach if "depth" in self.sides else (0.0, 1.0),
             "shift": shift.tolist(),
             "exposure": self.exposure,
             "peak": float(peak_of(self.asset)),
             "error_gain": self.error_gain,
         }
-
-    @property
-    def _reach(self) -> tuple[float, float]:
-        """Distances from the camera between which the scene lies: 1 is the half-diagonal of its box."""
-        away = float(np.linalg.norm(self.viewpoint.view.camera(1, 1).position - self.viewpoint.centre))
-        return max(away - 1.0, 0.0), away + 1.0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from render.camera import Camera
 from render.renderer import Frame, Renderer
 from viewer import comparison, tracing
-from viewer.screen import Screen
+from viewer.screen import GREY, Screen
 from viewer.tracing import PathTracer
 from viewer.truth import Truth
 
@@ -32,8 +32,13 @@ class Sides:
         self._textures: dict[str, moderngl.Texture] = {}
         self._held: tuple[Truth, int] | None = None  # which picture the screen has as truth
 
+    @property
+    def warning(self) -> str | None:
+        """What the driver has to say about the frame, as of a camera that the asset was not made for."""
+        return None if self.frame is None else self.frame.warning
+
     def forget(self) -> None:
-        """The renderer is about to be released."""
+        """The renderer draws something else, or is about to be released."""
         self.modes, self.frame, self._textures = (), None, {}
 
     def draw(
@@ -80,11 +85,12 @@ class Sides:
             self._textures[mode] = self.frame.texture
         self.modes = modes
 
-    def gather(self, tracer: PathTracer, camera: Camera) -> None:
-        """A sample more of the path traced picture; what else was drawn stays."""
+    def gather(self, tracer: PathTracer, camera: Camera) -> Frame:
+        """A sample more of the path traced picture, which is returned; what else was drawn stays."""
         frame = tracer.draw(camera)
         self._textures[tracing.MODE] = frame.texture
         self.frame = frame if self.frame is None or self.modes == (tracing.MODE,) else self.frame
+        return frame
 
     def present(
         self,
@@ -94,12 +100,16 @@ class Sides:
         whole: bool = False,
         **looks: Any,
     ) -> None:
-        """Into ``target``, ``size`` pixels, the bar at the fraction ``split``.
+        """Into ``target``, ``size`` pixels, the bar at the fraction ``split``; grey where nothing was drawn.
 
         Args:
             whole: pictures keep their shapes, whatever that of the target is.
             looks: arguments of ``Screen.show``.
         """
+        if not self.modes:
+            target.use()
+            target.clear(GREY, GREY, GREY)
+            return
         bar = size[0] if split is None else round(split * size[0])
         for mode, span in zip(self.modes, ((0, bar), (bar, size[0])), strict=False):
             kept = whole or mode in comparison.MODES
@@ -112,8 +122,9 @@ class Sides:
         canvas = self.ctx.texture(size, 4)
         target = self.ctx.framebuffer([canvas])
         try:
-            self.present(target, size, split, **looks)
-            data = target.read(components=3, alignment=1)
+            with self.ctx.scope(target):  # which is not to be released while it is bound
+                self.present(target, size, split, **looks)
+                data = target.read(components=3, alignment=1)
         finally:
             target.release()
             canvas.release()

@@ -35,12 +35,15 @@ class Viewpoint:
 
     Args:
         tell: shows a line, of a topic.
+        taken: is called when a hand moves the view: whatever else moves it has to end.
     """
 
     view: Orbit | Fly
 
-    def __init__(self, asset: BakedAsset, tell: Callable[[str, str], None]) -> None:
-        self.asset, self.tell = asset, tell
+    def __init__(
+        self, asset: BakedAsset, tell: Callable[[str, str], None], taken: Callable[[], None]
+    ) -> None:
+        self.asset, self.tell, self.taken = asset, tell, taken
         self.glide = Glide()
         self._exact: Camera | None = None  # what ``_stood`` is, with its roll and its principal point
         self._stood: Orbit | Fly | None = None
@@ -69,6 +72,7 @@ class Viewpoint:
 
     def reset(self) -> None:
         """The first view, as the asset has it."""
+        self.taken()
         self.up: str | None = None
         self.held_out: int | None = None
         self._stood = None
@@ -100,6 +104,7 @@ class Viewpoint:
 
     def stand(self, index: int) -> None:
         """At a held-out view."""
+        self.taken()
         cameras = self.asset.held_out
         self.stand_at(cameras[index])
         self.held_out = index
@@ -113,6 +118,12 @@ class Viewpoint:
     def standing(self) -> int | None:
         """The index of the held-out view that the camera is exactly at."""
         return self.held_out if self.view is self._stood else None
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Distances from the camera between which the scene lies: 1 is the half-diagonal of its box."""
+        away = float(np.linalg.norm(self.view.camera(1, 1).position - self.centre))
+        return max(away - 1.0, 0.0), away + 1.0
 
     def camera(self, size: tuple[int, int]) -> Camera:
         """What is looked through, in a picture of ``size`` pixels."""
@@ -141,11 +152,13 @@ class Viewpoint:
 
     def set_fov(self, fov_y: float) -> None:
         """Another vertical field of view, in radians."""
+        self.taken()
         self.view = self.view.with_fov(fov_y)
 
-    def drag(self, right: float, down: float, pan: bool) -> None:
-        """The pointer went by these fractions of the window's height."""
-        self.glide.dragged(right, down, pan, time.monotonic())
+    def drag(self, right: float, down: float, pan: bool, seconds: float = 0.0) -> None:
+        """The pointer went by these fractions of the window's height, within the last ``seconds``."""
+        self.taken()
+        self.glide.dragged(right, down, pan, time.monotonic(), seconds)
         self._follow(right, down, pan)
 
     def let_go(self, inertia: bool) -> None:
@@ -171,12 +184,14 @@ class Viewpoint:
     def zoom(self, steps: float) -> None:
         """Nearer to what is turned about."""
         if isinstance(self.view, Orbit):
+            self.taken()
             self.view = self.view.zoomed(steps)
 
     def fly(self, direction: Sequence[float], speed: float, seconds: float) -> None:
         """Move along ``direction`` (ahead, right, up); the first time, this takes off."""
         if not any(direction) or self.flat:
             return
+        self.taken()
         if not self.flying:
             self.set_flying(True)
             self.tell("flying: F goes back to turning", "")

@@ -11,11 +11,12 @@ from render.asset import BakedAsset, asset_path, read_asset
 from render.context import current_context
 from render.errors import InshaderError
 from viewer.names import version
-from viewer.overlay import Overlay
+from viewer.overlay import Overlay, in_units
 from viewer.progress import TrainingLog
 
 IDLE, WATCH = 0.25, 0.5  # seconds between frames, and between looks at the folders
 WIDTH = 420.0  # of the chart
+EVENTS = "key", "cursor_pos", "mouse_button", "scroll"
 
 
 def is_run(name: str) -> bool:
@@ -32,11 +33,7 @@ def wait(glfw: Any, window: Any, names: Sequence[str]) -> tuple[str, BakedAsset]
     looked, told = -WATCH, {name: f"waiting for the first asset of {name} ..." for name in names}
     seen: dict[str, object] = {}
     glfw.set_window_title(window, f"{names[0]} - render-view")
-    glfw.set_key_callback(
-        window,
-        lambda _, key, *more: glfw.set_window_should_close(window, key == glfw.KEY_ESCAPE),
-    )
-    glfw.set_cursor_pos_callback(window, lambda _, x, y: overlay.pointer(x, y))
+    _listen(glfw, window, overlay)
     try:
         while not glfw.window_should_close(window):
             now = time.monotonic()
@@ -57,7 +54,34 @@ def wait(glfw: Any, window: Any, names: Sequence[str]) -> tuple[str, BakedAsset]
             glfw.wait_events_timeout(IDLE)
         return None
     finally:
+        for event in EVENTS:  # nobody may be told of one who is gone
+            getattr(glfw, f"set_{event}_callback")(window, None)
         overlay.release()
+
+
+def _listen(glfw: Any, window: Any, overlay: Overlay) -> None:
+    """Have events of the window sent to the overlay; Esc closes a list, or the window."""
+
+    def on_key(_: Any, key: int, scancode: int, action: int, modifiers: int) -> None:
+        if key != glfw.KEY_ESCAPE or action != glfw.PRESS:
+            return
+        if overlay.held:
+            overlay.let_go()
+        else:
+            glfw.set_window_should_close(window, True)
+
+    def on_button(_: Any, button: int, action: int, modifiers: int) -> None:
+        if button <= glfw.MOUSE_BUTTON_MIDDLE:
+            overlay.button(button, action == glfw.PRESS)
+
+    takers = (
+        on_key,
+        lambda _, x, y: overlay.pointer(*in_units(glfw, window, x, y)),
+        on_button,
+        lambda _, x, y: overlay.wheel(x, y),
+    )
+    for event, taker in zip(EVENTS, takers, strict=True):
+        getattr(glfw, f"set_{event}_callback")(window, taker)
 
 
 def _draw(glfw: Any, window: Any, ctx: Any, overlay: Overlay, lines: list[str], log: TrainingLog) -> None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from render.asset import BakedAsset
 from render.context import current_context
 from render.errors import InshaderError, require
 from viewer import keys, output, panel, path_panel, tracing
-from viewer.overlay import KEYS, Overlay
+from viewer.overlay import KEYS, Overlay, in_units
 from viewer.session import Session
 from viewer.settings import Settings
 
@@ -26,7 +25,7 @@ ALIKE = 2  # frames that are drawn though they are alike: windows take the size 
 LIVELY = 6  # frames without a wait after an event: Dear ImGui takes in a click over several of them
 GRAB = 6  # units of the desktop from the bar within which a press takes hold of it
 REFRESH = 0.5  # seconds between the frame rates that are told while the view moves
-LONGEST = 0.5  # seconds of flight that one frame may stand for, after compiling or a stopped process
+LONGEST = 0.5  # seconds of motion that one frame may stand for, after compiling or a stopped process
 
 
 @contextmanager
@@ -119,31 +118,44 @@ class Viewer:
     def turn(self, always: bool = False) -> bool:
         """Take in what has happened and draw a frame, which is told; without ``always`` only where it would
         look different from the last one."""
-        if any(self.direction()) or self.session.busy or self.lively > 0:
+        busy = self.busy
+        self.session.work()  # before events: what they put off is done when a line about it has been seen
+        self.session.watch()
+        passed, moving = self.take_in(busy or self.busy)
+        size = self.glfw.get_framebuffer_size(self.window)
+        if min(size) == 0:  # minimised
+            return False
+        if self.lively == LIVELY:
+            self.asleep = self.before + AWAKE
+        self.session.move(self.direction(), self.shift, moving)
+        self.session.play(moving)
+        told = (size, panel.state_line(self.session, size), *self.session.told)
+        still = told == self.told and self.session.rested and not self.session.busy
+        self.told, self.alike = told, self.alike + 1 if still else 0
+        if self.alike > ALIKE and self.before > self.asleep and not always:
+            return False
+        self.draw(size, passed)
+        self.glfw.swap_buffers(self.window)
+        return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether the next frame need not wait for an event."""
+        if min(self.glfw.get_framebuffer_size(self.window)) == 0:  # minimised: nothing is drawn
+            return self.session.at_work
+        return any(self.direction()) or self.session.busy or self.lively > 0
+
+    def take_in(self, busy: bool) -> tuple[float, float]:
+        """Have glfw send what has happened, at once or after a wait for it. Returns seconds since the last
+        time, and how many of them count for what moves: none of a wait, before which nothing did."""
+        if busy:
             self.lively -= 1
             self.glfw.poll_events()
         else:
             self.glfw.wait_events_timeout(IDLE)
         now = time.perf_counter()
         passed, self.before = now - self.before, now
-        size = self.glfw.get_framebuffer_size(self.window)
-        if min(size) == 0:  # minimised
-            self.glfw.wait_events()
-            return False
-        if self.lively == LIVELY:
-            self.asleep = now + AWAKE
-        self.session.watch()
-        self.session.work()
-        self.session.move(self.direction(), self.shift, min(passed, LONGEST))
-        self.session.play(passed)
-        told = (size, panel.state_line(self.session, size), *self.session.told)
-        still = told == self.told and self.session.rested and not self.session.busy
-        self.told, self.alike = told, self.alike + 1 if still else 0
-        if self.alike > ALIKE and now > self.asleep and not always:
-            return False
-        self.draw(size, passed)
-        self.glfw.swap_buffers(self.window)
-        return True
+        return passed, min(passed, LONGEST) if busy else 0.0
 
     def draw(self, size: tuple[int, int], passed: float) -> None:
         """One frame into the window, ``size`` pixels, ``passed`` seconds after the one before."""
@@ -153,7 +165,7 @@ class Viewer:
             self.glfw.set_window_title(self.window, title)
         self.session.draw(self.ctx.screen, size)
         self.panel_age += passed
-        written = size, self.scale, *self.session.told, self.session.warning
+        written = size, self.scale, *self.session.told, self.session.pictures.warning
         if written == self.written and self.panel_stands():
             self.overlay.again()
             return
@@ -163,8 +175,9 @@ class Viewer:
 
     def panel_stands(self) -> bool:
         """Whether what lies over the picture need not be built anew: it takes longer than showing a picture,
-        and nobody misses it while the view moves and the pointer is elsewhere."""
-        touched = self.lively > 0 or self.overlay.active
+        and nobody misses it while the view moves and the pointer is elsewhere, or busy with a drag."""
+        pointed = self.dragging is None and self.overlay.covers(*self.place())
+        touched = self.lively > 0 or self.overlay.active or pointed
         moves = not self.session.rested and not path_panel.line_shown(self.session)
         return moves and not touched and self.panel_age < REFRESH
 
@@ -232,9 +245,8 @@ class Viewer:
         if self.on_bar:
             self.session.move_bar(x / max(self.glfw.get_window_size(window)[0], 1))
         elif self.dragging is not None:
-            self.session.path.playing = False
             pan = self.dragging != self.glfw.MOUSE_BUTTON_LEFT or self.shift
-            self.session.viewpoint.drag(right, down, pan)
+            self.session.viewpoint.drag(right, down, pan, time.perf_counter() - self.before)
 
     def on_button(self, window: Any, button: int, action: int, modifiers: int) -> None:
         """A press on the picture begins a drag, one on the panel is the panel's until it is let go."""
@@ -276,15 +288,13 @@ class Viewer:
         return split is not None and abs(self.place()[0] - split * width) <= GRAB
 
     def place(self) -> tuple[float, float]:
-        """Where the pointer is, in the overlay's units: glfw counts in pixels on some systems."""
-        pixels = self.glfw.get_framebuffer_size(self.window)[0]
-        ratio = pixels / max(self.glfw.get_window_size(self.window)[0], 1) / self.scale
-        return self.pointer[0] * ratio, self.pointer[1] * ratio
+        """Where the pointer is, in the overlay's units."""
+        return in_units(self.glfw, self.window, *self.pointer)
 
     # --- what keys do, by the names in keys.PRESSED -------------------------------------------------------
 
     def reset(self) -> None:
-        self.session.reset()
+        self.session.viewpoint.reset()
 
     def toggle_fly(self) -> None:
         self.session.viewpoint.set_flying(not self.session.viewpoint.flying)
@@ -324,12 +334,13 @@ class Viewer:
 
     def toggle_benchmark(self) -> None:
         if self.session.comparison.measuring:
-            self.session.stop()
+            self.session.comparison.stop()
         else:
-            self.session.measure()
+            self.session.comparison.measure(self.session.renderer)
 
     def screenshot(self) -> None:
-        output.screenshot(self.session, self.glfw.get_framebuffer_size(self.window), Path.cwd())
+        session, size = self.session, self.glfw.get_framebuffer_size(self.window)
+        session.tasks.attempt(lambda: output.screenshot(session, size, output.here()))
 
     def toggle_panel(self) -> None:
         settings = self.session.settings
@@ -339,7 +350,9 @@ class Viewer:
         self.session.help = not self.session.help
 
     def escape(self) -> None:
-        if self.session.help:
+        if self.overlay.held:
+            self.overlay.let_go()
+        elif self.session.help:
             self.session.help = False
         elif self.session.take is not None:
             self.session.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -303,23 +304,86 @@ def test_the_benchmark_without_truth(ctx: moderngl.Context, tiny_asset: Path) ->
 
 def test_the_benchmark_in_a_session(session: Session, target: moderngl.Framebuffer) -> None:
     before = draw(session, target)
-    session.measure()
+    session.comparison.measure(session.renderer)
     session.work()
     assert session.busy == (not session.comparison.truth.reading), "the window waits for the pictures"
     work(session)
     benchmark = session.comparison.benchmark
     assert benchmark is not None and benchmark.results is not None and not session.busy
     np.testing.assert_array_equal(draw(session, target), before)
-    session.stop()
+    session.comparison.stop()
     assert session.comparison.benchmark is None
-    session.measure()
+    session.comparison.measure(session.renderer)
     while session.comparison.benchmark is not None and session.comparison.benchmark.done < 3:
         session.work()
     assert any("benchmark: picture 3 of" in line for line in session.notices)
     during = draw(session, target)
     assert np.abs(during - before).mean() > 2, "what is measured is shown"
-    session.stop()
+    session.comparison.stop()
     np.testing.assert_array_equal(draw(session, target), before)
+
+
+def begun(session: Session) -> Benchmark:
+    """A benchmark that is under way."""
+    session.comparison.measure(session.renderer)
+    benchmark = session.comparison.benchmark
+    while benchmark is not None and benchmark.done < 3:
+        session.work()
+    assert benchmark is not None
+    return benchmark
+
+
+@pytest.mark.parametrize("suffix", [".png", ".exr"])
+def test_a_screenshot_during_the_benchmark(
+    session: Session, target: moderngl.Framebuffer, tmp_path: Path, suffix: str
+) -> None:
+    """It is of what was seen before, and the benchmark goes on."""
+    if suffix == ".exr":
+        pytest.importorskip("OpenEXR")
+    before = draw(session, target)
+    session.settings = replace(session.settings, exr=suffix == ".exr", multiple=2)
+    benchmark = begun(session)
+    output.screenshot(session, SIZE, tmp_path)
+    for _ in range(2):
+        session.work()
+        draw(session, target)
+    assert [path.suffix for path in tmp_path.iterdir()] == [suffix]
+    done = benchmark.done
+    session.work()
+    measured = draw(session, target)
+    assert benchmark.done == done + 1 and np.abs(measured - before).mean() > 2
+    session.comparison.stop()
+    np.testing.assert_array_equal(draw(session, target), before)
+
+
+def test_a_mode_chosen_during_the_benchmark(session: Session, target: moderngl.Framebuffer) -> None:
+    """Its shaders may have to be compiled, and what was seen before the benchmark is gone by then."""
+    draw(session, target)
+    begun(session)
+    session.set_mode("normal")
+    draw(session, target)
+    session.comparison.stop()
+    for _ in range(2):
+        draw(session, target)
+        session.work()
+    assert session.pictures.modes == ("normal",)
+
+
+def test_a_benchmark_that_waits_leaves_the_picture(
+    session: Session, target: moderngl.Framebuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drawing anew would slow down the thread that it waits for."""
+    read = threading.Event()
+    monkeypatch.setattr("viewer.truth.held_out_pictures", lambda asset: read.wait(PATIENCE))
+    draw(session, target)
+    count = session.renderer.frames
+    session.comparison.measure(session.renderer)
+    for _ in range(3):
+        session.work()
+        draw(session, target)
+    assert session.comparison.truth.reading and session.renderer.frames == count
+    session.comparison.stop()
+    read.set()
 
 
 def test_keys_and_the_bar(driven: Driven) -> None:

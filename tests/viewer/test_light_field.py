@@ -96,10 +96,10 @@ def test_a_guess_is_told(session: Session, ctx: moderngl.Context, monkeypatch: p
     monkeypatch.setattr("viewer.session.time.monotonic", lambda: now[0])
     target = ctx.simple_framebuffer(SIZE)
     shown(session, target)
-    assert session.warning is None
+    assert session.pictures.warning is None
     for _ in range(20):
         session.viewpoint.zoom(-1)
     now[0] += 10
     shown(session, target)
-    assert session.warning is not None and "farther" in session.warning
+    assert session.pictures.warning is not None and "farther" in session.pictures.warning
     target.release()

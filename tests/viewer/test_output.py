@@ -14,10 +14,12 @@ import pytest
 from render.asset import BakedAsset, read_asset
 from render.camera import look_at
 from render.camera_path import read_path
+from render.errors import InshaderError
 from render.film import FPS
 from render.metrics import psnr
 from tests.render.conftest import teacher
 from viewer import output, tracing
+from viewer.screen import GREY
 from viewer.session import Session
 from viewer.settings import Settings
 
@@ -85,6 +87,20 @@ def test_a_screenshot_of_numbers(session: Session, tmp_path: Path, mode: str) ->
         np.testing.assert_array_equal(channels["Z"], images["depth"][..., 0])
     else:
         assert set(channels) == {"R", "G", "B", "A"} and channels["R"].max() > 0.1
+
+
+def test_pictures_leave_nothing_bound(
+    session: Session, ctx: moderngl.Context, target: moderngl.Framebuffer
+) -> None:
+    """A framebuffer that is released while it is bound breaks the making of the next one."""
+    draw(session, target)
+    _ = ctx.error  # reading it clears what an earlier test of the run left behind
+    session.pictures.pixels(SIZE, None, **session.looks)
+    texture = ctx.texture((8, 8), 4)
+    other = ctx.framebuffer([texture])
+    assert ctx.error == "GL_NO_ERROR"
+    other.release()
+    texture.release()
 
 
 def test_a_film_is_what_the_path_shows(
@@ -224,6 +240,62 @@ def test_light_is_gathered(lit: Session, target: moderngl.Framebuffer, tmp_path:
         *SIZE[::-1],
         3,
     )
+
+
+def test_light_as_numbers_in_another_size(lit: Session, target: moderngl.Framebuffer, tmp_path: Path) -> None:
+    """What is seen in the meantime is that picture: the one before is gone."""
+    openexr = pytest.importorskip("OpenEXR")
+    lit.set_mode(tracing.MODE)
+    lit.work()
+    assert lit.tracer is not None
+    lit.tracer.wanted = 3
+    draw(lit, target)
+    lit.settings = replace(lit.settings, exr=True, multiple=2)
+    output.screenshot(lit, SIZE, tmp_path)
+    while lit.take is not None:
+        lit.work()
+        assert draw(lit, target).std() > 5
+    assert lit.tracer.samples == 1, "the window's picture begins anew"
+    with openexr.File(str(tmp_path / "ball-pathtrace-001.exr"), separate_channels=True) as file:
+        assert file.channels()["R"].pixels.shape == (2 * SIZE[1], 2 * SIZE[0])
+
+
+def test_a_mode_that_is_compiled_beside_light(
+    lit: Session, target: moderngl.Framebuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The light goes on while a line about it is shown, and then the mode is drawn."""
+    lit.set_mode(tracing.MODE)
+    lit.work()
+    for _ in range(3):  # until its resolution is settled
+        draw(lit, target)
+    compiled: set[str] = set()
+    monkeypatch.setattr(lit.renderer, "ready", compiled.__contains__)
+    lit.set_mode("normal", right=True)
+    draw(lit, target)
+    assert "compiling shaders ..." in lit.notices
+    lit.work()
+    draw(lit, target)
+    assert lit.pictures.modes == (tracing.MODE, "normal")
+
+
+def test_light_that_cannot_be_gathered_is_told_once(
+    lit: Session, target: moderngl.Framebuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lit.set_mode(tracing.MODE)
+    lit.work()
+    for _ in range(3):
+        draw(lit, target)
+    assert lit.tracer is not None and lit.busy
+    tried = []
+
+    def fails(*arguments: object, **named: object) -> None:
+        tried.append(arguments)
+        raise InshaderError("too much light")
+
+    monkeypatch.setattr(lit.tracer.renderer, "draw", fails)
+    for _ in range(3):
+        assert (draw(lit, target) == round(255 * GREY)).all()
+    assert len(tried) == 1 and lit.notices == ["too much light"] and not lit.busy
 
 
 def test_light_beside_colour(lit: Session, target: moderngl.Framebuffer) -> None:

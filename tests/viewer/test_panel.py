@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from tests.render.conftest import shell, teacher
 from viewer import keys, panel, path_panel, window
 from viewer.cli import main
 from viewer.fly import Fly
+from viewer.orbit import FOVS
 from viewer.progress import TrainingLog
 from viewer.session import Session
 from viewer.window import Viewer, shared_area
@@ -266,6 +267,51 @@ def test_a_list_that_is_open_has_the_pointer(driven: Driven, watched: Watched) -
     assert driven.session.viewpoint.view is not view
 
 
+def test_escape_closes_a_list_and_lets_go(driven: Driven, watched: Watched) -> None:
+    """Before it closes anything else."""
+    session, viewer, view = driven.session, driven.viewer, driven.session.viewpoint.view
+    click(driven, watched.places["up axis"])
+    assert viewer.overlay.held
+    driven.press("ESCAPE")
+    driven.frames(2)
+    assert not viewer.overlay.held
+    driven.drag(PICTURE, (400, 300))
+    assert session.viewpoint.view is not view, "the list is closed"
+    x, y = watched.places["exposure"]
+    viewer.on_pointer(None, x, y)
+    viewer.on_button(None, 0, driven.glfw.PRESS, 0)
+    driven.frames()
+    exposure = session.exposure
+    driven.press("ESCAPE")
+    driven.frames(2)
+    viewer.on_pointer(None, x + 50, y)
+    driven.frames()
+    viewer.on_button(None, 0, driven.glfw.RELEASE, 0)
+    driven.frames(2)
+    assert session.exposure == exposure and not driven.glfw.closing
+    driven.press("ESCAPE")
+    assert driven.glfw.closing
+
+
+@pytest.mark.parametrize("label", ["exposure", "field of view"])
+def test_what_is_typed_stays_within_the_range(driven: Driven, watched: Watched, label: str) -> None:
+    viewer, session = driven.viewer, driven.session
+    viewer.on_key(None, driven.glfw.KEY_LEFT_CONTROL, 0, driven.glfw.PRESS, 0)
+    driven.frames(1)
+    click(driven, watched.places[label])
+    viewer.on_key(None, driven.glfw.KEY_LEFT_CONTROL, 0, driven.glfw.RELEASE, 0)
+    driven.frames(2)
+    assert viewer.overlay.typing
+    for digit in "2000":
+        viewer.on_character(None, ord(digit))
+    driven.frames()
+    assert session.exposure <= panel.EXPOSURES[1]
+    driven.press("ENTER")
+    driven.frames(6)
+    assert (session.exposure == panel.EXPOSURES[1]) == (label == "exposure")
+    assert (session.viewpoint.view.fov_y == pytest.approx(FOVS[1])) == (label == "field of view")
+
+
 def test_typing_presses_no_keys(driven: Driven, watched: Watched) -> None:
     session = driven.session
     show(driven, watched, "Output")
@@ -348,6 +394,44 @@ def test_keys_of_paths_boxes_and_light(driven: Driven, tmp_path: Path) -> None:
     assert driven.glfw.closing
 
 
+def test_whoever_moves_the_view_has_it(driven: Driven, watched: Watched) -> None:
+    """The preview of the path ends, where it would take the view back with the next frame."""
+    session, viewer, glfw = driven.session, driven.viewer, driven.glfw
+    for _ in range(2):
+        session.path.add(session.viewpoint.camera(glfw.size))
+        session.viewpoint.drag(0.2, 0.0, False)
+
+    def ends(takes: Callable[[], object]) -> bool:
+        session.path.play(True)
+        session.play(0.1)
+        assert session.path.playing
+        takes()
+        session.play(0.1)
+        return not session.path.playing
+
+    assert ends(lambda: driven.press("LEFT_BRACKET")) and session.viewpoint.held_out == 2
+    assert ends(lambda: driven.press("RIGHT_BRACKET")) and ends(lambda: driven.press("R"))
+    assert ends(lambda: viewer.on_wheel(None, 0, 1))
+    assert ends(lambda: session.viewpoint.stand(1)) and session.viewpoint.held_out == 1
+    assert ends(lambda: session.viewpoint.set_fov(1.0))
+    assert ends(lambda: session.move((1, 0, 0), False, 0.1)) and session.viewpoint.flying
+    assert not ends(lambda: viewer.on_wheel(None, 0, 1)), "in flight it sets the speed"
+    assert not ends(lambda: session.move((0, 0, 0), False, 0.1))
+
+
+def test_a_folder_that_was_deleted(driven: Driven, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    driven.frames(2)
+    for name in ("P", "F12"):
+        driven.press(name)
+        assert driven.session.take is None and "the current folder was deleted" in driven.session.notices[0]
+        driven.session.tasks.tell("", driven.session.notices[0])
+    driven.frames(2)
+
+
 def test_inertia_is_asked_for(driven: Driven, watched: Watched) -> None:
     session = driven.session
     for wanted in (False, True):
@@ -365,7 +449,7 @@ def test_inertia_is_asked_for(driven: Driven, watched: Watched) -> None:
 
 def test_a_warning_of_the_driver_is_shown(driven: Driven) -> None:
     before = driven.frames(2)
-    assert driven.session.warning is None and driven.session.pictures.frame is not None
+    assert driven.session.pictures.warning is None and driven.session.pictures.frame is not None
     driven.session.pictures.frame.warning = "the camera is beyond what was learnt"
     after = driven.frames(2)
     assert np.abs(after - before)[30:60, 10:200].max() > 100
@@ -396,11 +480,11 @@ def test_gestures(driven: Driven) -> None:
     for button in (glfw.MOUSE_BUTTON_RIGHT, glfw.MOUSE_BUTTON_MIDDLE):
         driven.drag(PICTURE, (500, 200), button)
         assert distance_and_target()[1] != before[1]
-        session.reset()
+        session.viewpoint.reset()
     driven.viewer.on_key(None, glfw.KEY_LEFT_SHIFT, 0, glfw.PRESS, 0)
     driven.drag(PICTURE, (500, 200))
     assert distance_and_target()[1] != before[1]
-    session.reset()
+    session.viewpoint.reset()
     driven.viewer.on_wheel(None, 0, 1)
     assert distance_and_target()[0] < before[0]
 
@@ -487,10 +571,23 @@ def test_the_panel_stands_while_the_view_is_turned(driven: Driven, monkeypatch: 
     assert builds(window.REFRESH) == 1 and builds() == 0
     driven.session.tell("something")
     assert builds() == 1 and builds() == 0
-    viewer.on_pointer(None, 20.0, 100.0)
+    viewer.on_pointer(None, *PICTURE)
     assert builds() == 1
     viewer.lively = 0
     assert builds() == 0
+    viewer.on_pointer(None, 20.0, 100.0)
+    viewer.lively = 0
+    assert [builds() for _ in range(2)] == [1, 1], "what the pointer is on may lie in the picture"
+    viewer.on_pointer(None, *PICTURE)
+    viewer.on_button(None, 0, driven.glfw.PRESS, 0)
+    viewer.on_pointer(None, 20.0, 100.0)
+    builds()
+    viewer.lively = 0
+    assert builds() == 0, "a drag that began on the picture goes on over the panel"
+    viewer.on_button(None, 0, driven.glfw.RELEASE, 0)
+    viewer.on_pointer(None, *PICTURE)
+    viewer.lively = 0
+    builds()
     driven.session.path.add(driven.session.viewpoint.camera(driven.glfw.size))
     assert [builds() for _ in range(2)] == [1, 1], "keys of a path lie in the picture"
 

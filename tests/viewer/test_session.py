@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import moderngl
@@ -13,13 +14,15 @@ import numpy as np
 import pytest
 
 from render.asset import BakedAsset, BakedGrid, BakedNetwork, read_asset, write_asset
-from render.camera import look_at
+from render.camera import Camera, look_at
+from render.errors import InshaderError
 from render.grid import GridSpec
 from render.network import Linear, NetworkSpec, Slot
 from viewer import output
 from viewer.fly import Fly
 from viewer.names import free_path, short_name
 from viewer.orbit import Orbit
+from viewer.screen import GREY
 from viewer.session import Session
 from viewer.settings import Settings
 from viewer.viewpoint import UPS
@@ -146,6 +149,44 @@ def test_modes(session: Session, target: moderngl.Framebuffer) -> None:
     assert session.mode == session.modes[-1], "what the driver does not have is not chosen"
 
 
+def test_a_mode_that_is_compiled_while_the_view_moves(session: Session, target: moderngl.Framebuffer) -> None:
+    draw(session, target)
+    session.set_mode("normal")
+    count, told = session.renderer.frames, []
+    for _ in range(4):
+        session.viewpoint.drag(0.01, 0, pan=False)
+        session.work()
+        draw(session, target)
+        told.append("compiling shaders ..." in session.notices)
+    assert told == [True, False, False, False]
+    assert session.renderer.frames == count + 3 and session.pictures.modes == ("normal",)
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_once(
+    session: Session, target: moderngl.Framebuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the draw comes so far that the textures that were seen are gone."""
+    first, real, tried = draw(session, target), session.renderer.draw, []
+
+    def fails(camera: Camera, **how: Any) -> None:
+        tried.append(camera)
+        real(camera, (8, 8), **how)
+        raise InshaderError("a map of 9 rays is too much")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session.renderer, "draw", fails)
+        session.viewpoint.drag(0.1, 0, pan=False)
+        for _ in range(3):
+            session.work()
+            assert (draw(session, target) == round(255 * GREY)).all()
+        assert len(tried) == 1 and session.notices == ["a map of 9 rays is too much"]
+        session.settings = replace(session.settings, continuous=True)
+        draw(session, target)
+        assert len(tried) == 1
+    session.viewpoint.reset()
+    np.testing.assert_array_equal(draw(session, target), first)
+
+
 def test_another_background(session: Session, target: moderngl.Framebuffer) -> None:
     white = draw(session, target)
     session.background = 1.0, 0.0, 0.0
@@ -179,7 +220,7 @@ def test_held_out_views_come_round(session: Session, ball: BakedAsset) -> None:
             atol=1e-6,
         )
     assert session.notices == ["held-out view 2 of 2"]
-    session.reset()
+    session.viewpoint.reset()
     session.viewpoint.jump(-1)
     assert session.viewpoint.held_out == 1
 
@@ -219,27 +260,44 @@ def test_the_up_axis(session: Session, up: str) -> None:
         assert camera.world_from_camera[:3, 1] @ UPS[up] > 0
         assert camera.world_from_camera[:3, 0] @ UPS[up] == pytest.approx(0, abs=1e-9)
         np.testing.assert_allclose(camera.position, place, atol=1e-6)
-    session.reset()
+    session.viewpoint.reset()
     assert session.viewpoint.up is None and isinstance(session.viewpoint.view, Orbit)
 
 
-def test_a_picture_is_moved_and_not_flown_through(
-    ctx: moderngl.Context, ball: BakedAsset, target: moderngl.Framebuffer
-) -> None:
+def picture_of(ball: BakedAsset, peak: float) -> BakedAsset:
+    """A picture of random colours up to ``peak``."""
     grid = GridSpec(dimension=2, levels=1, features=4, base_resolution=5, growth=1.0, log2_table_size=5)
     decoder = NetworkSpec((Slot("features", 4),), (Linear(3, bias=False),))
-    table = np.random.default_rng(0).uniform(size=(grid.entries, 4)).astype(np.float32)
-    asset = replace(
+    table = np.random.default_rng(0).uniform(0, peak, (grid.entries, 4)).astype(np.float32)
+    return replace(
         ball,
         driver="image",
         bounds=np.float32([[-0.6, -0.6, -0.1], [0.6, 0.6, 0.1]]),
         networks={"decoder": BakedNetwork(decoder, {"0.weight": np.eye(3, 4, dtype=np.float32)[None]})},
         grids={"features": BakedGrid(grid, table)},
         volumes={},
-        constants={"peak": 1.0},
+        constants={"peak": peak},
         up=np.float32([0, 1, 0]),
         camera=look_at((0, 0, 2), (0, 0, 0), (0, 1, 0), 96, 64, 0.7),
     )
+
+
+@pytest.mark.parametrize("peak", [1.0, 4.0])
+def test_colours_beyond_white_keep_their_bits(
+    ctx: moderngl.Context, ball: BakedAsset, target: moderngl.Framebuffer, peak: float
+) -> None:
+    """A filter between pixels comes before the screen's end of what can be shown."""
+    session = Session(ctx, [("picture", picture_of(ball, peak))], Settings(auto=False, scale=0.5))
+    draw(session, target)
+    assert session.pictures.frame is not None
+    assert session.pictures.frame.texture.dtype == ("f1" if peak == 1 else "f4")
+    session.release()
+
+
+def test_a_picture_is_moved_and_not_flown_through(
+    ctx: moderngl.Context, ball: BakedAsset, target: moderngl.Framebuffer
+) -> None:
+    asset = picture_of(ball, 1.0)
     session = Session(ctx, [("ball", ball), ("picture", asset)], Settings(auto=False))
     session.set_mode("normal")
     session.move((1, 0, 0), False, 0.1)

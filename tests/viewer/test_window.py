@@ -19,6 +19,7 @@ import pytest
 
 from render.asset import BakedAsset, read_asset, write_asset
 from render.renderer import Renderer
+from viewer.cli import main
 from viewer.orbit import Orbit
 
 VIEW = [sys.executable, "-c", "import sys; from viewer.cli import main; sys.exit(main())"]
@@ -302,6 +303,14 @@ def test_without_a_display(tiny_asset: Path) -> None:
     assert done.stderr.startswith("render-view: no window can be opened")
     assert "render-export" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many"])
+def test_a_number_of_frames_that_is_none(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["nowhere", f"--frames={count}"])
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and told.count("\n") == 1 and "number of frames" in told
 
 
 def test_an_asset_that_is_none(tmp_path: Path) -> None:
