@@ -65,6 +65,7 @@ class Run:
     scene: str
     preview: Callable[[], None] | None = None  # called after every step, for whoever looks on
     position: Position = field(default_factory=Position)
+    saved_at: int | None = None  # total steps of this run that its checkpoint holds
 
     def resume(self) -> None:
         """Go back to where the checkpoint in the folder was taken.
@@ -81,6 +82,7 @@ class Run:
                 )
             self.model.load_state(state)
             self.position = Position(**about["position"])
+            self.saved_at = self.position.total_steps
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InshaderError(f"{path}: does not fit this model ({error})") from error
 
@@ -89,9 +91,12 @@ class Run:
             return
         about = {"scene": self.scene, "position": asdict(self.position)}
         write_checkpoint(self.folder / "checkpoint.safetensors", self.model.state(), about)
+        self.saved_at = self.position.total_steps
 
     def train(self) -> None:
         """Run all stages to the end of the budget. Ctrl-C: write a checkpoint and raise KeyboardInterrupt.
+
+        Half a step is never saved: interrupted in the middle of one, the last checkpoint stands.
 
         Raises:
             InshaderError: training diverged.
@@ -100,9 +105,12 @@ class Run:
         log = path.open("a" if self.position.total_steps else "w")
         with log, _progress() as show, _interrupts() as interrupted:
             saved = logged = time.monotonic()
+            whole = True  # the model is between two steps
             try:
                 while self.position.stage < len(self.model.stages):
+                    whole = False
                     metrics = self._step(self.model.stages[self.position.stage])
+                    whole = True
                     now = time.monotonic()
                     last = self.position.step >= self.position.steps
                     if metrics is not None and (last or now - logged > LOG_EVERY):
@@ -119,9 +127,18 @@ class Run:
                     if processes.largest(interrupted()):
                         raise KeyboardInterrupt
             except KeyboardInterrupt:
-                self.save()
+                if whole:
+                    self.save()
+                elif processes.first():
+                    print(f"half a step is not saved: {self._kept()}", file=sys.stderr, flush=True)
                 raise
         self.save()
+
+    def _kept(self) -> str:
+        """What there is to resume from."""
+        if self.saved_at is None:
+            return "there is no checkpoint of this run yet"
+        return f"the checkpoint after step {self.saved_at} stands"
 
     def _step(self, stage: Stage) -> dict[str, float] | None:
         """One step of a stage, or the move to the next stage (None)."""
@@ -187,7 +204,7 @@ class Run:
 
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C waits for the end of a step, lest half of one be saved; a second Ctrl-C does not wait.
+    """Ctrl-C waits for the end of a step, that it may be saved; a second Ctrl-C does not wait.
 
     Yields whether it was pressed. Where somebody else listens to the signal it is left to them.
     """

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from render.encodings import ACTIVATIONS, SPHERICAL_HARMONICS, Polynomial
-from render.grid import GridSpec
+from render.errors import InshaderError
+from render.grid import MAX_LEVELS, GridSpec
 from render.network import (
     NORMALISE_FLOOR,
     Add,
@@ -85,6 +86,37 @@ class Grid(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Points (n, dimension) in [0, 1] -> features (n, levels * features)."""
         return self.kernels.grid_encode(self.spec, self.table, x)
+
+
+def grid_between(
+    coarsest: int, finest: int, dimension: int, levels: int, features: int, log2_table_size: int
+) -> GridSpec:
+    """``GridSpec.between``; a single level is the coarsest one."""
+    last = finest if levels > 1 else coarsest
+    return GridSpec.between(coarsest, last, dimension, levels, features, log2_table_size)
+
+
+def check_resolutions(levels: int, base_resolution: int, finest_resolution: int) -> None:
+    """Raise ValueError, in words that begin with the name of an option, where no grid has these levels."""
+
+    def fits(levels: int) -> bool:
+        try:
+            grid_between(base_resolution, finest_resolution, 3, levels, 1, 8)
+        except InshaderError:
+            return False
+        return True
+
+    if levels > 1 and base_resolution > finest_resolution:
+        raise ValueError(
+            f"base_resolution={base_resolution} is above finest_resolution={finest_resolution}, expected at "
+            "most that"
+        )
+    if not fits(levels):  # a level would be too much finer than the one before
+        fewest = next(more for more in range(levels, MAX_LEVELS + 1) if fits(more))
+        raise ValueError(
+            f"levels={levels} is too few from base_resolution={base_resolution} to "
+            f"finest_resolution={finest_resolution}, expected at least {fewest}"
+        )
 
 
 def evaluate(spec: NetworkSpec, parameters: Mapping[str, Tensor], *inputs: Tensor) -> Tensor:

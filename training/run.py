@@ -50,7 +50,7 @@ def train(scene: Scene, folder: Path, device: str, resume: bool, view: bool = Fa
 
     Raises:
         InshaderError: the scene, its data, the device or the folder is not usable; said before training.
-        KeyboardInterrupt: after the checkpoint is written.
+        KeyboardInterrupt: after the checkpoint is written, but for half a step (``Run.train``).
     """
     task, config = find_task(scene)
     device = pick_device(device)
@@ -88,6 +88,9 @@ def _train(
     if resume:
         run.resume()
     if processes.first():
+        if not resume:  # what an earlier run has left there would pass for the scores of this one
+            for name in ("results.json", "comparison.png"):
+                (folder / name).unlink(missing_ok=True)
         atomic_write(folder / "config.yaml", yaml.safe_dump(resolved, sort_keys=False).encode())
         run.preview = Previews(
             model, folder / "asset.safetensors", lambda asset: replace(asset, scene=resolved, stage=stage)

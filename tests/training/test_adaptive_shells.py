@@ -25,7 +25,8 @@ from render.shell_field import march_asset
 from scenes import PosedImages, fluff
 from scenes.dataset import composite
 from scenes.distance import nearest
-from training.families import Model
+from training.families import Model, seeded
+from training.families.adaptive_shells import narrow_band
 from training.families.adaptive_shells.field import FieldConfig, ShellField
 from training.families.adaptive_shells.narrow_band import BandPixels, Sampler, Shell, render, take
 from training.families.adaptive_shells.shells import (
@@ -223,7 +224,10 @@ def test_rendering_is_the_formula() -> None:
 def test_band_pixels_are_those_that_meet_the_shell(ball: PosedImages) -> None:
     pixels = PixelRays(ball, "cpu")
     shell = Shell(sphere(0.47), sphere(0.42))
-    band = BandPixels.find(shell, pixels)
+    generator = seeded(0)
+    before = generator.get_state()
+    band = BandPixels.find(shell, pixels, generator)
+    assert torch.equal(generator.get_state(), before), "they are few: none is drawn"
     rays_o, rays_d, *_ = pixels.rays(band.index)
     again = shell.intervals(rays_o.numpy(), rays_d.numpy())
     np.testing.assert_array_equal(again.offsets, band.intervals.offsets)
@@ -231,6 +235,20 @@ def test_band_pixels_are_those_that_meet_the_shell(ball: PosedImages) -> None:
     assert (np.diff(band.intervals.offsets) > 0).all()
     closest = np.linalg.norm(np.cross(rays_o.numpy(), rays_d.numpy()), axis=1)
     assert closest.max() < 0.471 and 0.5 * pixels.count < len(band.index) < pixels.count
+
+
+def test_of_very_many_pixels_some_are_drawn(ball: PosedImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for a seed, so that a resumed run finds them again."""
+    monkeypatch.setattr(narrow_band, "MOST_PIXELS", 700)
+    pixels = PixelRays(ball, "cpu")
+    shell = Shell(sphere(0.47), sphere(0.42))
+    first, again, other = (BandPixels.find(shell, pixels, seeded(seed)) for seed in (0, 0, 1))
+    assert 0.5 * 700 < len(first.index) < 700 < pixels.count
+    assert torch.equal(first.index, again.index) and not torch.equal(first.index, other.index)
+    rays_o, rays_d, *_ = pixels.rays(first.index)
+    every = shell.intervals(rays_o.numpy(), rays_d.numpy())
+    np.testing.assert_array_equal(every.t_starts, first.intervals.t_starts)
+    assert pixels.wanted is not None and bool(torch.isin(first.index, pixels.wanted).all())
 
 
 def test_what_no_ray_has_seen_is_far_from_what_carries_weight() -> None:
@@ -343,7 +361,7 @@ def test_all_of_space_is_in_the_box_of_a_contracted_scene(ball: PosedImages, ctx
     assert float(drawn["coverage"].mean()) > 0.8
     parity = parity_db(drawn["colour"], trained[..., :3], drawn["coverage"], trained[..., 3:])
     assert parity is None or parity > 45
-    with pytest.raises(InshaderError, match="alpha"):
+    with pytest.raises(InshaderError, match=r"^adaptive_shells\.contracted=true: .*alpha"):
         Shells(Config(**options), ball, kernels, "cpu", 0)
 
 

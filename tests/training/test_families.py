@@ -16,6 +16,7 @@ from render.glsl import families as shaders
 from scenes import Scene, load_scene
 from training import families
 from training.families import Family, family_names, find_task
+from training.modules import grid_between
 
 
 def scene(folder: Path, *overrides: str) -> Scene:
@@ -108,6 +109,68 @@ def test_numbers_out_of_bounds_are_told(tmp_path: Path) -> None:
         key, _, value = option.partition("=")
         message = told(lambda option=option: find_task(scene(tmp_path, f"gaussian_rbf.{option}")))
         assert f"gaussian_rbf.{key}" in message and value in message and wanted in message
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ("gaussian_rbf.base_resolution=600", "gaussian_rbf.base_resolution: "),  # alone
+        ("finest_resolution=8", "{0}.base_resolution=16 is above finest_resolution=8, expected at most that"),
+        (
+            "levels=2 base_resolution=2 finest_resolution=8192",
+            "{0}.levels=2 is too few from base_resolution=2 to finest_resolution=8192, expected at least 4",
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["gaussian_rbf", "kiloneus", "adaptive_shells"])
+def test_grids_that_cannot_be_are_told(name: str, options: str, wanted: str, tmp_path: Path) -> None:
+    overrides = [option if "." in option else f"{name}.{option}" for option in options.split()]
+    family = wanted.partition(".")[0].format(name)
+    message = told(lambda: find_task(scene(tmp_path, f"family={family}", *overrides)))
+    assert message.startswith(f"scene a scene: {wanted.format(name)}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_level_is_a_grid(name: str, tmp_path: Path) -> None:
+    """The coarsest, whatever the finest would be."""
+    chosen = (
+        f"family={name}",
+        f"{name}.levels=1",
+        f"{name}.base_resolution=100",
+        f"{name}.finest_resolution=20",
+    )
+    _, config = find_task(scene(tmp_path, *chosen))
+    resolutions = config.base_resolution, config.finest_resolution
+    (level,) = grid_between(*resolutions, 3, config.levels, 2, 12).level_list
+    assert level.resolution == 100
+
+
+def test_options_that_do_not_fit_each_other_are_told(tmp_path: Path) -> None:
+    for options, wanted in (
+        (
+            ["family=adaptive_shells", "adaptive_shells.min_kappa=5000"],
+            "adaptive_shells.min_kappa=5000 is above max_kappa=4000, expected at most that",
+        ),
+        (
+            ["family=light_field", "light_field.levels=2", "light_field.finest_resolution=2048"],
+            "light_field.levels=2 is too few from base_resolution=8 to finest_resolution=2048, "
+            "expected at least 3",
+        ),
+        (
+            ["family=light_field", "light_field.teacher_share=0.9", "light_field.finetune_share=0.5"],
+            "light_field.teacher_share=0.9 and finetune_share=0.5 leave nothing to distil, "
+            "expected less than 1 together",
+        ),
+    ):
+        message = told(lambda options=options: find_task(scene(tmp_path, *options)))
+        assert message == f"scene a scene: {wanted}"
+    for channels in ("[16, 16, 0]", "[16, 16, 513]"):
+        message = told(
+            lambda channels=channels: find_task(
+                scene(tmp_path, "family=light_field", f"light_field.channels={channels}")
+            )
+        )
+        assert "light_field.channels.2: " in message and channels[9:-1] in message
 
 
 def test_unknown_families_are_told(tmp_path: Path) -> None:

@@ -65,6 +65,20 @@ def trained(dataset: Picture, steps: int, **options: Any) -> Image:
     return model
 
 
+def test_a_grid_of_one_level(tmp_path: Path) -> None:
+    """The coarsest, though the options name a finer one; drawn by numpy as it was trained."""
+    dataset = picture(tmp_path, drawing())
+    model = trained(dataset, 150, levels=1, features=4, base_resolution=20, finest_resolution=400)
+    spec = model.field.decoder.grid.spec
+    assert [level.resolution for level in spec.level_list] == [20]
+    camera = dataset.test.cameras[0]
+    drawn = model.draw(camera)[..., :3]
+    learnt = psnr(drawn.clip(0, 1), composite(dataset.test.images[0], dataset.background))
+    assert learnt is not None and learnt > 20
+    baked = reference.draw(asset_from_bytes(asset_bytes(model.bake())), camera)["colour"]
+    np.testing.assert_allclose(baked, drawn, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["rgb", "rgba", "hdr"])
 def test_it_learns_and_is_baked_as_it_is(kind: str, tmp_path: Path, ctx: moderngl.Context) -> None:
     dataset = picture(tmp_path, drawing(4 if kind == "rgba" else 3), "data.background=[0.9, 0.2, 0.5]")

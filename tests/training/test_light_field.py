@@ -266,6 +266,11 @@ def test_resume_goes_on_bit_for_bit(ball: PosedImages, teacher: Path) -> None:
     run(again, 6, 12)
     for name, value in whole.state().items():
         assert torch.equal(value, again.state()[name]), name
+    late = model(ball, **options)  # where no more are drawn
+    late.load_state(whole.state())
+    late.step_real(0.9)
+    assert late.metrics()["pseudo_views"] == whole.metrics()["pseudo_views"] == 30
+    assert torch.equal(late.state()["counters"], whole.state()["counters"])
 
 
 def test_preview_learns_beside(ball: PosedImages, teacher: Path) -> None:
@@ -343,6 +348,42 @@ def test_old_views_make_room(ball: PosedImages, own_cache: Path, monkeypatch: py
     for number in range(5):
         PseudoViews(cameras(ball, 2), Drawer(), bytes([number]))
     assert len(list(own_cache.rglob("*.rgb"))) == len(list(own_cache.rglob("*.done"))) == 3
+
+
+@pytest.mark.parametrize("left", [0, 1000])
+def test_views_without_pictures_are_drawn_again(left: int, ball: PosedImages, own_cache: Path) -> None:
+    """Who frees room in the cache may remove, or cut, the large file and leave the flags beside it."""
+    PseudoViews(cameras(ball, 3), Drawer(), b"a").fill(range(3))
+    (path,) = own_cache.rglob("*.rgb")
+    if left:
+        os.truncate(path, left)
+    else:
+        path.unlink()
+    assert path.with_suffix(".done").exists()
+    again = Drawer()
+    views = PseudoViews(cameras(ball, 3), again, b"a")
+    views.fill(range(3))
+    assert again.drawn == 3 and (views.pictures[:, 0, 0, 0] == np.round(np.arange(3) * 2.55)).all()
+
+
+def test_flags_go_before_pictures(
+    ball: PosedImages, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever makes room and ends in between leaves pictures that nobody trusts."""
+    monkeypatch.setattr(pseudo_views, "KEPT_BYTES", 0)
+    old = PseudoViews(cameras(ball, 2), Drawer(), b"a").path
+    unlink = Path.unlink
+
+    def ends(path: Path, missing_ok: bool = False) -> None:
+        if path == old:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", ends)
+    os.utime(old, (0, 0))
+    with pytest.raises(KeyboardInterrupt):
+        PseudoViews(cameras(ball, 2), Drawer(), b"b")
+    assert old.exists() and not old.with_suffix(".done").exists()
 
 
 def test_a_resumed_run_draws_what_is_gone(ball: PosedImages, teacher: Path, own_cache: Path) -> None:
@@ -424,7 +465,7 @@ def test_cameras_that_look_outwards(ball: PosedImages) -> None:
 
 
 def test_shares_that_leave_nothing() -> None:
-    with pytest.raises(ValueError, match="leave nothing to distil"):
+    with pytest.raises(ValueError, match=r"teacher_share=0.9 and finetune_share=0.5 leave nothing to distil"):
         Config(teacher_share=0.9, finetune_share=0.5)
 
 
@@ -432,7 +473,11 @@ def test_options_of_the_teacher(ball: PosedImages) -> None:
     student = model(ball, teacher_options={"levels": 3})
     assert student.field is not None and student.field.config.levels == 3
     told = refused(ball, teacher_options={"levls": 3})
-    assert told.startswith("light_field.teacher_options.levls: ")
+    assert told.startswith("unknown key light_field.teacher_options.levls; is ")
+    told = refused(ball, teacher_options={"levels": 99})
+    assert told.startswith("light_field.teacher_options.levels: ") and "99" in told
+    told = refused(ball, teacher_options={"finest_resolution": 8})
+    assert told.startswith("light_field.teacher_options.base_resolution=16 is above finest_resolution=8")
 
 
 def test_previews_that_cannot_be(ball: PosedImages) -> None:

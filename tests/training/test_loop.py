@@ -177,8 +177,7 @@ def test_the_plan_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     def spend(step: int) -> None:
         clock.now += 0.01
-        if step == 300:
-            raise KeyboardInterrupt
+        press(step, 300)
 
     stopped = run(Walk({"only": 1.0}, spend), tmp_path, seconds=10.0)
     with pytest.raises(KeyboardInterrupt):
@@ -189,7 +188,7 @@ def test_the_plan_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert resumed.position == stopped.position and resumed.position.steps == pytest.approx(1000, rel=0.01)
     resumed.train()
     assert resumed.position.seconds == pytest.approx(10, rel=0.01)
-    assert 299 + len(model.calls) == resumed.position.total_steps == pytest.approx(1000, rel=0.01)
+    assert 300 + len(model.calls) == resumed.position.total_steps == pytest.approx(1000, rel=0.01)
 
 
 # Log and progress ------------------------------------------------------------------------------------------
@@ -261,16 +260,58 @@ def test_ctrl_c_waits_for_the_end_of_a_step(at: int, tmp_path: Path) -> None:
     assert steps == sorted(set(steps)) and steps[-1] == 20 and 10 in steps
 
 
-def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
-    def impatient(step: int) -> None:
-        press(step, 3)
-        press(step, 3)
-        assert step != 3, "the second one has not come through"
+def test_a_second_ctrl_c_does_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half a step is not saved then either: what was there stands, and that is told."""
+    clock = Clock(monkeypatch)
 
+    def impatient(at: int, walk: Walk) -> Run:
+        """Stopped in the middle of a step."""
+
+        def within(step: int) -> None:
+            clock.now += 10
+            press(step, at)
+            press(step, at)
+            assert step != at, "the second one has not come through"
+
+        walk.within = within
+        stopped = run(walk, tmp_path, steps=12)
+        with pytest.raises(KeyboardInterrupt):
+            stopped.train()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        return stopped
+
+    impatient(3, Walk({"only": 1.0}))
+    assert not (tmp_path / CHECKPOINT).exists()
+    told = [line for line in capsys.readouterr().err.splitlines() if "half a step" in line]
+    assert told == ["half a step is not saved: there is no checkpoint of this run yet"]
+
+    impatient(9, Walk({"only": 1.0}))  # there is a checkpoint after a minute
+    told = [line for line in capsys.readouterr().err.splitlines() if "half a step" in line]
+    assert told == ["half a step is not saved: the checkpoint after step 7 stands"]
+    whole, rest = Walk({"only": 1.0}), Walk({"only": 1.0})
+    resumed = run(rest, tmp_path, steps=12)
+    resumed.resume()
+    assert resumed.position.total_steps == 7
+    resumed.train()
+    run(whole, tmp_path, steps=12).train()
+    assert all(torch.equal(value, whole.state()[name]) for name, value in rest.state().items())
+
+
+def test_interrupts_between_two_steps_are_saved(tmp_path: Path) -> None:
+    """Such as a second Ctrl-C while an asset is written."""
+    model = Walk({"only": 1.0})
+    stopped = run(model, tmp_path, steps=9)
+
+    def preview() -> None:
+        if len(model.calls) == 4:
+            raise KeyboardInterrupt
+
+    stopped.preview = preview
     with pytest.raises(KeyboardInterrupt):
-        run(Walk({"only": 1.0}, impatient), tmp_path, steps=9).train()
-    assert (tmp_path / CHECKPOINT).exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        stopped.train()
+    assert read_checkpoint(tmp_path / CHECKPOINT)[1]["position"]["total_steps"] == 4
 
 
 def test_other_listeners_keep_the_signal(tmp_path: Path) -> None:

@@ -136,15 +136,21 @@ def find_task(scene: Scene) -> tuple[Task, Any]:
     try:
         config = task.config.model_validate({**task.presets[scene.train.preset], **section})
     except ValidationError as error:
-        raise InshaderError(f"scene {scene.name}: {_first_line(scene.family, task, error)}") from error
+        raise InshaderError(f"scene {scene.name}: {first_line(scene.family, task.config, error)}") from error
     return task, config
 
 
-def _first_line(name: str, task: Task, error: ValidationError) -> str:
+def first_line(name: str, config: type[BaseModel], error: ValidationError) -> str:
+    """The first thing that is wrong with the options under the key ``name``.
+
+    What a validator says of several options together begins with the name of one of them.
+    """
     first = error.errors(include_url=False)[0]
+    if not first["loc"] and first["type"] == "value_error":
+        return f"{name}.{first['ctx']['error']}"
     key = ".".join([name, *map(str, first["loc"])])
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(first["loc"][-1]), task.config.model_fields, 1)
+        near = difflib.get_close_matches(str(first["loc"][-1]), config.model_fields, 1)
         return f"unknown key {key}" + (f"; is {name}.{near[0]} meant?" if near else "")
     return f"{key}: {first['msg']}, found {first['input']!r:.60}"
 

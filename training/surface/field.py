@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from render.asset import BakedGrid
-from render.grid import GridSpec
 from render.network import Linear, NetworkSpec, Slot
 from training.kernels import Kernels
-from training.modules import Grid, Network, stage_0
+from training.modules import Grid, Network, check_resolutions, grid_between, stage_0
 from training.surface.neus import gradient_of_taps, taps
 
 # What the distance sees of a feature: an entry may then learn colour fast without shaking the surface.
@@ -51,6 +50,11 @@ class SurfaceConfig(BaseModel):
     anneal_until: float = Field(0.2, ge=0, le=1, description="progress at which slopes count as they are")
     precision: Literal["float32", "float16"] = Field("float16", description="storage of the asset")
 
+    @model_validator(mode="after")
+    def _has_a_grid(self) -> Self:
+        check_resolutions(self.levels, self.base_resolution, self.finest_resolution)
+        return self
+
 
 class SurfaceField(nn.Module):
     """Values at points in the box, the first of them the signed distance f, and colours: grid, two decoders.
@@ -76,7 +80,7 @@ class SurfaceField(nn.Module):
         super().__init__()
         self.config, self.kernels = config, kernels
         resolutions = config.base_resolution, config.finest_resolution
-        spec = GridSpec.between(*resolutions, 3, config.levels, config.features, config.log2_table_size)
+        spec = grid_between(*resolutions, 3, config.levels, config.features, config.log2_table_size)
         self.grid = Grid(spec, kernels, generator)
         features, position = Slot("features", spec.output_width), Slot("position", 3)
         hidden = Linear(config.neurons, activation="relu")

@@ -26,6 +26,7 @@ class HullStart:
     Args:
         resolution: cells of the hull along a side of the box.
         radius: world units; no camera may stand so near to the middle of the box.
+        device: of the field that is to become its distance.
 
     Attributes:
         cells: (r, r, r) of the hull; None without alpha.
@@ -35,13 +36,13 @@ class HullStart:
         InshaderError: nothing is in all masks, or a camera stands inside the object.
     """
 
-    def __init__(self, dataset: PosedImages, resolution: int, radius: float) -> None:
+    def __init__(self, dataset: PosedImages, resolution: int, radius: float, device: str) -> None:
         alpha = dataset.train.images.shape[-1] == 4
         self.cells = visual_hull(dataset.train, dataset.bounds, resolution) if alpha else None
         check_views(dataset, self.cells, radius)
         # A cell more: where the hull is tight, the surface has to be able to lie on its rim.
         self.allowed = np.ones((resolution,) * 3, bool) if self.cells is None else dilate(self.cells)
-        self.size = dataset.bounds[1] - dataset.bounds[0]
+        self.size, self.device = dataset.bounds[1] - dataset.bounds[0], device
         self.near_rim: tuple[Tensor, Tensor] | None = None  # points in [0, 1] and distances, when wanted
 
     def loss(
@@ -52,12 +53,12 @@ class HullStart:
             assert self.cells is not None  # without a hull nobody starts there
             rim = torch.from_numpy(rim_distance(self.cells, self.size))
             near = torch.nonzero(rim.abs() < START_BAND)
-            self.near_rim = (near + 0.5) / torch.tensor(rim.shape), rim[tuple(near.T)]
+            u = (near + 0.5) / torch.tensor(rim.shape)
+            self.near_rim = u.to(self.device), rim[tuple(near.T)].to(self.device)
         u, truth = self.near_rim
         drawn = torch.randint(len(u), (processes.count() * START_POINTS,), generator=generator)
         index = processes.own(drawn)
-        found = distance(u[index])
-        error = found - truth[index].to(found)
+        error = distance(u[index]) - truth[index]
         return error.abs().mean(), {
             "psnr": -10 * math.log10(max(error.detach().square().mean().item(), 1e-12))
         }

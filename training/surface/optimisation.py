@@ -34,7 +34,6 @@ class SurfaceTraining:
         field: a ``SurfaceField`` that is also a ``volume.Field``, called with (u, d), and offers ``surface``,
             a ``volume.Surface``, and ``sharpen(s)``, which raises the sharpness that it need not learn.
         generator: that made it; it goes on from there.
-
         contracted: whether all of space is in its box (``training/contraction.py``).
 
     Raises:
@@ -54,10 +53,12 @@ class SurfaceTraining:
         self.config, self.field, self.generator = config, field.to(device), generator
         if contracted and dataset.train.images.shape[-1] == 4:
             raise InshaderError(
-                "a contracted scene: its pictures have alpha, so nothing stands around the object"
+                "adaptive_shells.contracted=true: the pictures have alpha, so nothing stands around the "
+                "object; expected false, or pictures without alpha"
             )
         # In a contracted scene cameras may stand anywhere, and what is far is part of the field.
-        self.hull = HullStart(dataset, config.occupancy_resolution, 0.0 if contracted else config.radius)
+        radius = 0.0 if contracted else config.radius
+        self.hull = HullStart(dataset, config.occupancy_resolution, radius, device)
         beyond = self.hull.cells is None and not contracted
         self.backdrop = Backdrop(kernels, generator).to(device) if beyond else None
         self.volume = VolumeTraining(
@@ -94,7 +95,8 @@ class SurfaceTraining:
         return shown
 
     def compile(self) -> None:
-        before = self.volume.state()
+        # Copies: a step notes what it has seen in place.
+        before = {name: value.clone() for name, value in self.volume.state().items()}
         weights = Weights(self.config.eikonal, self.config.mask)
         loss, _ = self.volume.loss(self.field, self.field.surface, 1.0, weights, seeded(0))
         loss.backward()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
@@ -42,6 +42,14 @@ class FieldConfig(SurfaceConfig):
     contracted: bool = Field(False, description="all of space is in the box, for pictures without alpha")
     normal: float = Field(0.1, ge=0, le=10, description="weight of the predicted normal")
     harmonics: Literal[0, 1, 2, 3] = Field(2, description="degree of the spherical harmonics of colour")
+
+    @model_validator(mode="after")
+    def _kappa_has_a_range(self) -> Self:
+        if self.min_kappa > self.max_kappa:
+            raise ValueError(
+                f"min_kappa={self.min_kappa:g} is above max_kappa={self.max_kappa:g}, expected at most that"
+            )
+        return self
 
 
 def start_as_hollow(decoder: Network, radius: float) -> None:

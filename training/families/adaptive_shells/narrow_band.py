@@ -21,6 +21,7 @@ from training.families.adaptive_shells.field import ShellField
 from training.rays import PixelRays
 from training.surface.neus import optical_thickness
 
+MOST_PIXELS = 1 << 23  # that are traced: in the time there is, more would hardly be seen twice
 RAYS_AT_ONCE = 1 << 18
 AGAIN = 1e-5  # times t, or 1: so far behind a hit the search for the next one begins
 OPAQUE = 50.0  # optical thickness of a sample that takes all the light that is left
@@ -106,7 +107,7 @@ class Shell:
 
 @dataclass(frozen=True, eq=False)
 class BandPixels:
-    """The training pixels that meet the shell.
+    """Training pixels that meet the shell.
 
     Attributes:
         index: (n,) of ``PixelRays``.
@@ -117,9 +118,12 @@ class BandPixels:
     intervals: Intervals
 
     @staticmethod
-    def find(shell: Shell, pixels: PixelRays) -> BandPixels:
-        """All of them, looked for once."""
-        every = torch.arange(pixels.count) if pixels.wanted is None else pixels.wanted
+    def find(shell: Shell, pixels: PixelRays, generator: torch.Generator) -> BandPixels:
+        """All of them, looked for once; of more than MOST_PIXELS so many are drawn, with replacement."""
+        if pixels.count > MOST_PIXELS:
+            every = pixels.pick(MOST_PIXELS, generator)
+        else:
+            every = torch.arange(pixels.count) if pixels.wanted is None else pixels.wanted
         kept, found = [], []
         for index in every.split(RAYS_AT_ONCE):
             rays_o, rays_d, *_ = pixels.rays(index)

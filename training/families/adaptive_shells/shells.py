@@ -91,7 +91,8 @@ class Shells:
 
     def compile(self) -> None:
         self.full.compile()
-        *_, rgb = self.field.narrow(torch.rand(64, 3), torch.full((64, 3), 3**-0.5))
+        u, d = torch.rand(64, 3, generator=seeded(0)), torch.full((64, 3), 3**-0.5)
+        *_, rgb = self.field.narrow(u.to(self.device), d.to(self.device))
         rgb.sum().backward()
         self.optimiser.zero_grad()
 
@@ -165,7 +166,7 @@ class Shells:
             self.cut_out()
         pixels, config = self.full.volume.pixels, self.config
         if self.band is None:
-            self.band = BandPixels.find(self.shell_of_meshes(), pixels)
+            self.band = BandPixels.find(self.shell_of_meshes(), pixels, seeded(self.seed + 2))
         background = None if pixels.channels == 4 else self.full.volume.background
         loss, psnr, samples = band_loss(
             *(self.field, pixels, self.band, self.sampler, background, config.band_rays, self.generator)

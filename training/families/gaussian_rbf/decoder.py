@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,7 +16,7 @@ from render.asset import BakedGrid
 from render.grid import GridSpec
 from render.network import Concat, Layer, Linear, Normalise, SquareConcat
 from training.kernels import Kernels
-from training.modules import Grid
+from training.modules import Grid, check_resolutions, grid_between
 from training.optimise import adam
 
 
@@ -38,6 +38,11 @@ class DecoderConfig(BaseModel):
     log2_table_size: int = Field(18, ge=8, le=22, description="a level has at most 2^this entries")
     learning_rate: float = Field(4e-2, gt=0, le=1, description="of the grid; the decoder's is a quarter")
     precision: Literal["float32", "float16"] = Field("float16", description="storage of the asset")
+
+    @model_validator(mode="after")
+    def _has_a_grid(self) -> Self:
+        check_resolutions(self.levels, self.base_resolution, self.finest_resolution)
+        return self
 
 
 KERNEL_GAIN = 8.0  # scale of normalised kernels: the pace they learn at; absorbed by the next layer at bake
@@ -69,9 +74,7 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         resolutions = config.base_resolution, config.finest_resolution
-        spec = GridSpec.between(
-            *resolutions, dimension, config.levels, config.features, config.log2_table_size
-        )
+        spec = grid_between(*resolutions, dimension, config.levels, config.features, config.log2_table_size)
         self.config, self.kernels = config, kernels
         self.opened: Tensor | None = None  # factors of features, while not all levels are open
         self.grid = Grid(spec, kernels, generator)

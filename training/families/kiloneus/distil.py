@@ -78,7 +78,7 @@ def lesson_loss(bank: Bank, lessons: Lessons, part: slice) -> tuple[Tensor, Tens
         getattr(lessons, field.name)[:, part].flatten(0, 1) for field in fields(Lessons)
     )
     count = len(local) // bank.count
-    offsets = torch.arange(bank.count + 1) * count
+    offsets = torch.arange(bank.count + 1, device=local.device) * count
     y, slope = bank.gradients(local, offsets)
     # The teacher's own normal, so that colours do not wait for the students' normals.
     colour = bank.colours(local, functional.normalize(gradient, dim=-1, eps=1e-6), d, offsets)

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
 from render.asset import BakedAsset
 from render.camera import Camera
@@ -92,10 +91,12 @@ class Students:
 
     def compile(self) -> None:
         self.teacher.compile()
-        bank = Bank(np.ones((1, 1, 2), bool), 1, self.dataset.bounds, 8, 1, self.kernels, seeded(0))
-        f, gradient, rgb = bank(torch.rand(64, 3), functional.normalize(torch.ones(64, 3), dim=-1))
+        cells = np.ones((1, 1, 2), bool)
+        bank = Bank(cells, 1, self.dataset.bounds, 8, 1, self.kernels, seeded(0)).to(self.device)
+        u, d = torch.rand(64, 3, generator=seeded(0)).to(self.device), torch.full((64, 3), 3**-0.5)
+        f, gradient, rgb = bank(u, d.to(self.device))
         (f.sum() + gradient.sum() + rgb.sum()).backward()
-        bank.distance(torch.rand(64, 3))
+        bank.distance(u)
 
     # Stages ---------------------------------------------------------------------------------------------
 
@@ -191,8 +192,9 @@ class Students:
         """Mean difference from the teacher's distances, in half cells, at random points of all cells."""
         which = torch.randint(bank.count, (ANCHOR_POINTS,), generator=self.generator).sort().values
         local = 2 * torch.rand(ANCHOR_POINTS, 3, generator=self.generator) - 1
+        which, local = which.to(self.device), local.to(self.device)
         _, offsets = self.kernels.by_network(which, bank.count)
-        u = bank.points(bank.corners[which], local.to(self.device))
+        u = bank.points(bank.corners[which], local)
         with torch.no_grad():
             truth = self.teacher.field.distance(u)
         return (bank.distances(local, offsets) - truth).abs().mean() / bank.scale
@@ -263,7 +265,7 @@ class Students:
             self.build(state["near"].numpy().astype(bool)).load_state_dict(without_prefix("bank.", state))
             self.sharpness.load_state_dict(without_prefix("sharpness.", state))
             self.volume.load_state(without_prefix("volume.", state))
-            self.seams = Seams(state["seams.pairs"], state["seams.local"])
+            self.seams = Seams(state["seams.pairs"], state["seams.local"]).to(self.device)
             load_optimiser(self.optimiser, without_prefix("optimiser.", state))
         self.generator.set_state(state["generator"])
 

@@ -26,7 +26,7 @@ from scenes.normalise import looks_one_way
 from scenes.procedural import SUBJECTS
 from training import processes
 from training.checkpoint import load_optimiser, optimiser_state, prefixed, without_prefix
-from training.families import Draw, Stage, Task, facts_for_asset, seeded
+from training.families import Draw, Stage, Task, facts_for_asset, first_line, seeded
 from training.families.gaussian_rbf import radiance
 from training.families.light_field.options import (
     FACTORS,
@@ -107,7 +107,7 @@ class LightField:
         self.optimisers = {name: optimiser_of(net) for name, net in self.students.items()}
         self.real = dataset.train.images
         self.views: PseudoViews | None = None
-        self.steps_done = 0
+        self.steps_done, self.drawn_before = 0, 0  # the views that a resumed run had before it stopped
         self.stages: tuple[Stage, ...] = self._stages()
 
     def _stages(self) -> tuple[Stage, ...]:
@@ -245,6 +245,11 @@ class LightField:
             self.views = PseudoViews(cameras, *self.teacher)
         return self.views
 
+    @property
+    def drawn(self) -> int:
+        """How many pseudo views there are."""
+        return self.drawn_before if self.views is None else int(self.views.done.sum())
+
     # The rest of a Model ------------------------------------------------------------------------------------
 
     @property
@@ -252,7 +257,8 @@ class LightField:
         return {} if self.field is None else {"teacher": self.field.draw}
 
     def state(self) -> dict[str, Tensor]:
-        found = {"generator": self.generator.get_state(), "counters": torch.tensor([self.steps_done])}
+        counters = torch.tensor([self.steps_done, self.drawn])
+        found = {"generator": self.generator.get_state(), "counters": counters}
         for name, network in self.students.items():
             found |= prefixed(f"{name}network.", network.state_dict())
             found |= prefixed(f"{name}optimiser.", optimiser_state(self.optimisers[name]))
@@ -267,7 +273,7 @@ class LightField:
         if self.field is not None:
             self.field.load_state(without_prefix("teacher.", state))
         self.generator.set_state(state["generator"])
-        (self.steps_done,) = (int(value) for value in state["counters"])
+        self.steps_done, self.drawn_before = (int(value) for value in state["counters"])
 
     @torch.no_grad()
     def draw(self, camera: Camera) -> NDArray[np.float32]:
@@ -284,7 +290,7 @@ class LightField:
         return {
             "parameters": float(sum(part.numel() for part in self.students[""].parameters())),
             "gflop": 2e-9 * baked.multiply_adds(rows, columns),
-            "pseudo_views": float(self.views.done.sum()) if self.views is not None else 0.0,
+            "pseudo_views": float(self.drawn),
         }
 
     def preview(self) -> BakedAsset | None:
@@ -324,11 +330,8 @@ def teacher_config(options: dict[str, Any]) -> radiance.Config:
     try:
         return radiance.Config.model_validate(options)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise InshaderError(
-            f"light_field.teacher_options.{key}: {first['msg']}, found {first['input']!r:.60}"
-        ) from error
+        told = first_line("light_field.teacher_options", radiance.Config, error)
+        raise InshaderError(told) from error
 
 
 def common_lens(dataset: PosedImages, upscale: int) -> Camera:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from render.errors import InshaderError
-from render.grid import GridSpec
 from render.light_field_rays import MAX_POINTS
 from training.families.light_field.gather import GatherFeatures
 from training.families.light_field.network import LightFieldNetwork
 from training.kernels import Kernels
+from training.modules import check_resolutions, grid_between
 from training.optimise import adam
 from training.space import Space
 
@@ -74,7 +74,7 @@ class Config(BaseModel):
     )
     width: int = Field(24, ge=4, le=512, description="of the trunk")
     blocks: int = Field(1, ge=1, le=64, description="residual blocks of the trunk")
-    channels: tuple[int, ...] = Field(
+    channels: tuple[Annotated[int, Field(ge=1, le=512)], ...] = Field(
         (16, 16, 8),
         min_length=1,
         max_length=4,
@@ -101,10 +101,24 @@ class Config(BaseModel):
     precision: Literal["float16", "float32"] = Field("float16", description="of the networks in the asset")
 
     @model_validator(mode="after")
-    def _something_is_left(self) -> Config:
+    def _something_is_left(self) -> Self:
         if self.teacher_share + self.finetune_share >= 1:
-            raise ValueError("teacher_share and finetune_share leave nothing to distil, expected less than 1")
+            raise ValueError(
+                f"teacher_share={self.teacher_share:g} and finetune_share={self.finetune_share:g} leave "
+                "nothing to distil, expected less than 1 together"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _has_a_grid(self) -> Self:
+        if self.levels:
+            check_resolutions(self.levels, self.base_resolution, self.finest)
+        return self
+
+    @property
+    def finest(self) -> int:
+        """Cells along a side of the finest level."""
+        return max(self.finest_resolution, self.base_resolution)
 
 
 POINTS: dict[str, Any] = {"levels": 0, "upscale": 8, "crop": 16}
@@ -186,10 +200,8 @@ def build_network(
     gather = None
     if config.levels:
         assert space is not None
-        finest = max(config.finest_resolution, config.base_resolution)
-        spec = GridSpec.between(
-            config.base_resolution, finest, 3, config.levels, config.features, config.log2_table_size
-        )
+        resolutions = config.base_resolution, config.finest
+        spec = grid_between(*resolutions, 3, config.levels, config.features, config.log2_table_size)
         gather = GatherFeatures(spec, space, config.steps, kernels, generator)
     channels = config.channels[len(config.channels) - len(factors) :]
     return LightFieldNetwork(

@@ -50,7 +50,7 @@ class PseudoViews:
         folder = cache_folder() / "pseudo_views"
         self.path = folder / f"{digest.hexdigest()[:24]}.rgb"
         shape = (len(cameras), cameras[0].h, cameras[0].w, 3)
-        _reserve(self.path, int(np.prod(shape)))
+        _reserve(self.path, int(np.prod(shape)), self.path.with_suffix(".done"))
         _reserve(self.path.with_suffix(".done"), len(cameras))
         self.pictures = np.memmap(self.path, np.uint8, "r+", shape=shape)
         self.done = np.memmap(self.path.with_suffix(".done"), np.uint8, "r+", shape=(len(cameras),))
@@ -72,8 +72,11 @@ class PseudoViews:
                 self.done[index] = 1  # after the picture: who ends in between draws it again
 
 
-def _reserve(path: Path, size: int) -> None:
+def _reserve(path: Path, size: int, flags: Path | None = None) -> None:
     """Make ``path`` a file of ``size`` bytes, zero where it is new, with its room on the disk taken.
+
+    Args:
+        flags: a file that tells what is in the other; it goes where that one has to be made.
 
     Raises:
         InshaderError: the disk is full, or the folder cannot be written to.
@@ -82,6 +85,9 @@ def _reserve(path: Path, size: int) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         made = not path.exists()
+        # First: who ends in between leaves no flags of pictures that are not there.
+        if flags is not None and (made or path.stat().st_size < size):
+            flags.unlink(missing_ok=True)
         with open(path, "ab") as file:
             if file.tell() < size:
                 _take_room(file, size)
@@ -116,5 +122,5 @@ def _clear(folder: Path) -> None:
         kept += path.stat().st_size
         if number and kept > KEPT_BYTES:
             with contextlib.suppress(OSError):  # another training may hold it
+                path.with_suffix(".done").unlink(missing_ok=True)  # first: flags must not outlive pictures
                 path.unlink()
-                path.with_suffix(".done").unlink()
