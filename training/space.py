@@ -66,9 +66,8 @@ class Space:
         return kernels.march(rays_o, rays_d, self.bounds, leaps, step, jitter)
 
     def places(self, t: Tensor) -> Tensor:
-        """Where along the lattice samples at t (n,) lie, from 0, to 1 or nearly so; as if a ray of contracted
-        space began at its foot."""
-        return (t if self.ball is None else lattice_place(t)) / self.length
+        """Where along the lattice samples at t (n,) lie, as if contracted rays began at their foot."""
+        return t if self.ball is None else lattice_place(t)
 
     @property
     def facts(self) -> dict[str, NDArray[np.float32]]:

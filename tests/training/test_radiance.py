@@ -102,7 +102,7 @@ def test_baked_networks_are_the_field(decoder: str, deferred: bool, levels: floa
     z = rows[..., 0] + (rows[..., 1:] * y[:, None, 1:]).sum(-1)
     wanted = 1 / (1 + np.exp(-z))
     # Through a step so long that every sample is opaque, what is seen is its colour.
-    rgb, left, weights = field.render(samples, d, 1e9, 0.0)
+    rgb, left, weights, _ = field.render(samples, d, 1e9, 0.0)
     assert not left.any() and (weights == 1).all()
     # A sigmoid is four times flatter than z, which sums products of up to 30
     assert np.ptp(wanted) > 0.3
@@ -117,7 +117,10 @@ def test_render_is_the_definition(decoder: str, deferred: bool) -> None:
     offsets = torch.tensor([0, 0, 100, 101, 350, 600])
     samples, d, stop = replace(samples, offsets=offsets), d[:5], 0.4
     step = thin_step(field, samples.x)
-    rgb, left, weights = (part.detach().numpy() for part in field.render(samples, d, step, stop))
+    places = torch.linspace(0, 1, len(samples.t))
+    rgb, left, weights, spread = (
+        part.detach().numpy() for part in field.render(samples, d, step, stop, places) if part is not None
+    )
     networks, grids = field.baked(), {"features": field.decoder.baked_grid("float32")}
     y = decode(
         networks, "decoder", grids["features"].spec.evaluate(grids["features"].table, samples.x.numpy())
@@ -144,7 +147,13 @@ def test_render_is_the_definition(decoder: str, deferred: bool) -> None:
         # Log densities off by 1e-5 make optical thicknesses off by as much of themselves, and so the rest
         assert left[ray] == pytest.approx(transmittance, abs=1e-4)
         assert rgb[ray] == pytest.approx(total, abs=1e-4)
-    assert left[0] == 1 and not rgb[0].any() and 0 < left[2] < 1
+        w, s = (
+            part[int(offsets[ray]) : int(offsets[ray + 1])].astype(np.float64)
+            for part in (weights, places.numpy())
+        )
+        pairs = w[:, None] * w * (s[:, None] - s) ** 2
+        assert spread[ray] == pytest.approx(pairs.sum() / 2, abs=1e-5)
+    assert left[0] == 1 and not rgb[0].any() and 0 < left[2] < 1 and spread[3] > 1e-4
 
 
 @pytest.mark.parametrize("decoder", ["normalised_rbf", "rbf"])
@@ -230,8 +239,9 @@ def test_kernels_give_the_references_picture_and_gradients(decoder: str, deferre
         torch.set_default_dtype(dtype)
         try:
             of_type = replace(samples, x=samples.x.to(dtype), t=samples.t.to(dtype))
-            rgb, left, _ = field.render(of_type, d.to(dtype), step, 0.0)
-            (rgb.sum() + (left * left).sum()).backward()
+            rgb, left, _, spread = field.render(of_type, d.to(dtype), step, 0.0, torch.linspace(0, 1, 500))
+            assert spread is not None
+            (rgb.sum() + (left * left).sum() + spread.sum()).backward()
         finally:
             torch.set_default_dtype(torch.float32)
         slopes = {name: p.grad for name, p in field.named_parameters() if p.grad is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -51,6 +51,9 @@ class Config(DecoderConfig):
     open_until: float = Field(
         0.5, ge=0, lt=1, description="progress at which all levels of the grid are open, in unbounded scenes"
     )
+    distortion: float = Field(
+        0.15, ge=0, description="weight of the loss against what is spread along a ray, in unbounded scenes"
+    )
     exposure: bool = Field(False, description="learn how bright and how warm each training picture is")
     stop: float = Field(1e-3, ge=0, lt=1, description="transmittance at which a ray ends")
     samples_per_step: int = Field(
@@ -76,7 +79,27 @@ OCCUPANCY_START, OCCUPANCY_EVERY = 100, 100  # steps
 OCCUPANCY_START_IN_FOG, SEEN_IN_FOG = 400, 0.25
 # Once it has cleared, the rest of it costs samples that hardly anything comes of: more is asked of a cell.
 SEEN_AT_LAST, CLEARING = 0.02, (0.3, 0.8)  # weight; when in the training the bar rises to it
+# Fog that has cleared here and there still stands around things: rays are asked to end at one place.
+GATHERING = 0.1, 0.4  # when in the training the loss against what is spread begins, and has its full weight
 EVALUATION_RAYS = 1 << 14
+
+
+class Rendered(NamedTuple):
+    """What rays see.
+
+    Attributes:
+        rgb: (rays, 3) premultiplied colour.
+        left: (rays,) transmittance.
+        weights: (samples,).
+        spread: (rays,) half the sum of w_i w_j (s_i - s_j)^2 over all pairs of a ray's samples, where places
+            s were given: the distortion of Barron et al. 2022 (Mip-NeRF 360, eq. 15) with the square of the
+            distance in place of the distance, for then it follows from two sums, as any colour does.
+    """
+
+    rgb: Tensor
+    left: Tensor
+    weights: Tensor
+    spread: Tensor | None
 
 
 class ScaledGradient(torch.autograd.Function):
@@ -126,9 +149,9 @@ class RadianceField(nn.Module):
         return optical_thickness(self.decoder(x) @ row[1:] + row[0], step)
 
     def render(
-        self, samples: Samples, rays_d: Tensor, step: float, stop: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Premultiplied colour (rays, 3), transmittance (rays,) and weights (samples,)."""
+        self, samples: Samples, rays_d: Tensor, step: float, stop: float, places: Tensor | None = None
+    ) -> Rendered:
+        """What rays see whose samples are these; ``places`` (samples,) along them for what is spread."""
         h = self.decoder(samples.x)
         if self.scaled:
             h = ScaledGradient.apply(h, samples.t.square().clamp(max=1))
@@ -136,7 +159,8 @@ class RadianceField(nn.Module):
         density_row = self.density_row().expand(len(rays_d), 1, -1)
         if self.config.deferred:
             s = self.kernels.per_ray_linear(h, density_row, samples.offsets)[:, 0]
-            sums, left, weights = self.kernels.composite(optical_thickness(s, step), h, samples.offsets, stop)
+            optical = optical_thickness(s, step)
+            sums, left, weights, spread = self._composite(optical, h, samples, stop, places)
             alpha = (1 - left)[:, None]
             mean = sums / alpha.clamp(min=1e-6)
             rgb = alpha * torch.sigmoid(
@@ -145,8 +169,18 @@ class RadianceField(nn.Module):
         else:
             y = self.kernels.per_ray_linear(h, torch.cat([density_row, colour_rows], 1), samples.offsets)
             optical, colour = optical_thickness(y[:, 0], step), torch.sigmoid(y[:, 1:])
-            rgb, left, weights = self.kernels.composite(optical, colour, samples.offsets, stop)
-        return rgb, left, weights
+            rgb, left, weights, spread = self._composite(optical, colour, samples, stop, places)
+        return Rendered(rgb, left, weights, spread)
+
+    def _composite(
+        self, optical: Tensor, values: Tensor, samples: Samples, stop: float, places: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        if places is None:
+            return *self.kernels.composite(optical, values, samples.offsets, stop), None
+        values = torch.cat([values, places[:, None], places[:, None] ** 2], 1)
+        sums, left, weights = self.kernels.composite(optical, values, samples.offsets, stop)
+        spread = (1 - left) * sums[:, -1] - sums[:, -2] ** 2
+        return sums[:, :-2], left, weights, spread
 
     def baked(self) -> dict[str, BakedNetwork]:
         """The networks that the shader ``gaussian_rbf/march.glsl`` asks for, gains and folds absorbed."""
@@ -206,8 +240,10 @@ class Radiance:
     def compile(self) -> None:
         rays_o, rays_d, *_ = self.pixels.draw(256, seeded(0))
         samples = self.march(rays_o, rays_d, torch.full((256,), 0.5, device=self.device))
-        rgb, left, _ = self.field.render(samples, rays_d, self.step_size, self.config.stop)
-        (rgb.sum() + left.sum()).backward()
+        seen = self.field.render(
+            samples, rays_d, self.step_size, self.config.stop, self.space.places(samples.t)
+        )
+        (seen.rgb.sum() + seen.left.sum()).backward()
         self.optimiser.zero_grad()
 
     def step(self, progress: float) -> dict[str, float]:
@@ -221,14 +257,19 @@ class Radiance:
         rays_o, rays_d, colour, alpha = self.pixels.rays(index)
         jitter = torch.rand(len(rays_o), generator=self.generator).to(self.device)
         samples = self.march(rays_o, rays_d, jitter)
-        rgb, left, weights = self.field.render(samples, rays_d, self.step_size, self.config.stop)
+        gathering = self._gathering(progress)
+        places = self.space.places(samples.t) if gathering else None
+        rgb, left, weights, spread = self.field.render(
+            samples, rays_d, self.step_size, self.config.stop, places
+        )
         background = self.background
         if self.config.random_background and (self.pixels.channels == 4 or self.space.unbounded):
             background = torch.rand(len(rays_o), 3, generator=self.generator).to(self.device)
         truth = colour * alpha + (1 - alpha) * background
         rgb = rgb * self.exposure(self.pixels.views(index))
         loss = functional.mse_loss(rgb + left[:, None] * background, truth)
-        descend(self.optimiser, loss, self.config.learning_rate * FINAL_RATE**progress)
+        whole = loss if spread is None else loss + gathering * spread.mean()
+        descend(self.optimiser, whole, self.config.learning_rate * FINAL_RATE**progress)
         self.occupancy.note(samples, weights)
         self.steps_done += 1
         start = OCCUPANCY_START_IN_FOG if self.space.unbounded else OCCUPANCY_START
@@ -239,6 +280,13 @@ class Radiance:
         wanted = self.rays_per_step * self.config.samples_per_step / max(found, 1)
         self.rays_per_step = min(max(round(0.9 * self.rays_per_step + 0.1 * wanted), 64), 1 << 17)
         return {"psnr": -10 * math.log10(max(loss.item(), 1e-12)), "rays": float(len(rays_o))}
+
+    def _gathering(self, progress: float) -> float:
+        """The weight of what is spread along rays."""
+        if not self.space.unbounded:
+            return 0.0
+        begin, end = GATHERING
+        return self.config.distortion * min(max((progress - begin) / (end - begin), 0), 1)
 
     @property
     def earlier(self) -> Mapping[str, Draw]:
@@ -268,8 +316,9 @@ class Radiance:
         rows = []
         for o, d in zip(rays_o.split(EVALUATION_RAYS), rays_d.split(EVALUATION_RAYS), strict=True):
             samples = self.march(o, d, torch.full((len(o),), 0.5, device=self.device))
-            rgb, left, _ = self.field.render(samples, d, self.step_size, self.config.stop)
-            rows.append(torch.cat([rgb + left[:, None] * self.background, 1 - left[:, None]], -1))
+            seen = self.field.render(samples, d, self.step_size, self.config.stop)
+            left = seen.left[:, None]
+            rows.append(torch.cat([seen.rgb + left * self.background, 1 - left], -1))
         return numpy(torch.cat(rows)).reshape(camera.h, camera.w, 4)
 
     def metrics(self) -> dict[str, float]:

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from scenes import PosedImages
 from scenes.dataset import composite
 from scenes.procedural import SUBJECTS, trace
 from scenes.ray_tracer import sources_of
+from scenes.scene import expanded
 from training.score import asset_drawer
 
 Draw = Callable[[Camera], NDArray[np.float32]]
@@ -47,7 +47,7 @@ def file_teacher(name: str, dataset: PosedImages) -> BakedAsset:
     Raises:
         InshaderError: it cannot be read, is of another scene, or is itself a light field.
     """
-    asset = read_asset(asset_path(Path(name).expanduser()))
+    asset = read_asset(asset_path(expanded(name, "light_field.teacher")))
     where = f"light_field.teacher={name}"
     if asset.driver not in ("march", "shell", "trace", "trace_cells"):
         raise InshaderError(f"{where}: is drawn by {asset.driver}, expected a field of a scene in space")
