@@ -79,8 +79,10 @@ OCCUPANCY_START, OCCUPANCY_EVERY = 100, 100  # steps
 OCCUPANCY_START_IN_FOG, SEEN_IN_FOG = 400, 0.25
 # Once it has cleared, the rest of it costs samples that hardly anything comes of: more is asked of a cell.
 SEEN_AT_LAST, CLEARING = 0.02, (0.3, 0.8)  # weight; when in the training the bar rises to it
-# Fog that has cleared here and there still stands around things: rays are asked to end at one place.
+# Fog that has cleared here and there still stands around things: rays are asked to end at one place. In plain
+# fog, as it is for the first hundreds of steps, there is no such place yet.
 GATHERING = 0.1, 0.4  # when in the training the loss against what is spread begins, and has its full weight
+GATHERING_STEPS = 400, 800  # and not before these
 EVALUATION_RAYS = 1 << 14
 
 
@@ -285,8 +287,9 @@ class Radiance:
         """The weight of what is spread along rays."""
         if not self.space.unbounded:
             return 0.0
-        begin, end = GATHERING
-        return self.config.distortion * min(max((progress - begin) / (end - begin), 0), 1)
+        parts = ((progress, GATHERING), (self.steps_done, GATHERING_STEPS))
+        ramps = (min(max((at - begin) / (end - begin), 0), 1) for at, (begin, end) in parts)
+        return self.config.distortion * math.prod(ramps)
 
     @property
     def earlier(self) -> Mapping[str, Draw]:
